@@ -70,8 +70,8 @@ _HOMES = {
     "Snapshot": "_snapshot",
     "Updater": "_updater",
 }
-"""Imported at first use: the command says its help without them, and dataclasses takes as long as the rest of dflag."""
+"""Imported at first use: the command prints its help without them. dataclasses takes as long as the rest of dflag."""
 
-if not _typing.TYPE_CHECKING:  # else the checkers would take any name
+if not _typing.TYPE_CHECKING:  # otherwise type checkers would accept any name
     _MODULES = ("errors", "facts", "logging", "sources", "testing", "typing", "validators", "web")
     __getattr__, __dir__ = _lazily(__name__, _HOMES, _MODULES)

@@ -1,5 +1,5 @@
 """
-``python -m dflag``: the command.
+The command, as ``python -m dflag``.
 """
 
 import sys

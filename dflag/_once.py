@@ -13,8 +13,8 @@ class Once:
     An event that is set once and stays set.
 
     A `threading.Event` has a lock of its own. A signal handler that interrupts one of its methods, and calls another in
-    the same thread, would wait for that lock for ever; so would a thread that the handler waits for. Here there is only
-    a gate, which is opened and never taken for longer than it takes to pass.
+    the same thread, would wait for that lock for ever; so would a thread that the handler waits for. This class only
+    has a gate: a lock that `set` releases. Each waiting thread takes the gate and releases it at once.
 
     Thread safety: any thread, and signal handlers in the middle of any call.
     """
@@ -35,13 +35,13 @@ class Once:
 
     def wait(self, timeout: float | None = None) -> bool:
         """
-        Wait until it is set; return False when *timeout* seconds pass first. None: wait without a limit.
+        Wait until the event is set; return False when *timeout* seconds pass first. None means no limit.
         """
         seconds = -1.0 if timeout is None else min(max(timeout, 0.0), threading.TIMEOUT_MAX)
         if not self._is_set and self._gate.acquire(timeout=seconds):
-            self._open()  # for the next one that waits
+            self._open()  # for the next thread that waits
         return self._is_set
 
     def _open(self) -> None:
-        with contextlib.suppress(RuntimeError):  # it is open
+        with contextlib.suppress(RuntimeError):  # the gate is open already
             self._gate.release()

@@ -1,7 +1,7 @@
 """
-The options of declarations and of an updater, for type checkers alone.
+The options of declarations and of an updater, only for type checkers.
 
-Nothing imports this when a program runs: building these types takes a sixth of the time of importing dflag.
+A running program does not import this module: building these types takes a sixth of the time of importing dflag.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-# Not the protocols of `dflag.typing`: beside a lambda mypy would infer Any as the type of the flag.
+# Not the protocols of `dflag.typing`: with a lambda as the argument, mypy would infer Any as the type of the flag.
 Validator: TypeAlias = "Callable[[T], object]"
 Callback: TypeAlias = "Callable[[T, T], object]"
 Parser: TypeAlias = "Callable[[str], T]"
 Formatter: TypeAlias = "Callable[[T], str]"
 Mutator: TypeAlias = "Callable[[T], T]"
-# The empty tuple, which is the default, by itself: else pyright takes any default of an enum flag for a member.
+# The empty tuple is the default. Without its own entry here, pyright takes any default of an enum flag for a member.
 Validators: TypeAlias = "Validator[T] | list[Validator[T]] | tuple[()] | tuple[Validator[T], ...]"
 Callbacks: TypeAlias = "Callback[T] | list[Callback[T]] | tuple[()] | tuple[Callback[T], ...]"
 
 
 class CommonOptions(TypedDict, total=False):
     """
-    The options that every kind of flag takes, whatever the type of its values.
+    The options of every kind of flag that do not depend on the type of its values.
     """
 
     input_mutator: Callable[[str], str]
@@ -45,8 +45,8 @@ class Options(CommonOptions, Generic[T]):
     """
     All options that every kind of flag takes.
 
-    A declaration that infers the type from its default has those with a type as parameters of its own: from the keys
-    of a dictionary pyright would infer an enum flag as one of the single member that is its default.
+    A declarator that infers the type from its default lists the options of this class as parameters instead. From the
+    keys of this dictionary, pyright would infer that an enum flag has the single member that is its default.
     """
 
     validator: NotRequired[Validators[T]]
@@ -56,7 +56,7 @@ class Options(CommonOptions, Generic[T]):
 
 class RangeOptions(Options[T], Generic[T]):
     """
-    `Options`, and inclusive limits.
+    `Options` and inclusive limits.
     """
 
     min: NotRequired[T]
@@ -65,7 +65,7 @@ class RangeOptions(Options[T], Generic[T]):
 
 class UpdaterOptions(TypedDict, total=False):
     """
-    The options of `Updater`, for everything that passes them on: those of its ``__init__``, which documents them.
+    The options of `Updater`, for functions that pass them on. `Updater` documents them.
     """
 
     atomic: bool

@@ -1,5 +1,5 @@
 """
-The `override()` blocks that are open, and what each is to bring back at its end.
+The open `override()` blocks of a registry, and the overrides that each restores at its end.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 class OverrideBlocks:
     """
-    The open blocks of one registry, in the order of entering. Threads may leave theirs in any order.
+    The open blocks of one registry, in the order in which they were entered. Threads can leave them in any order.
 
-    A block is what it is to bring back: the override that each of its flags had before.
+    A block is represented by the mapping that it restores: the previous override of each of its flags.
 
     Thread safety: one thread at a time; the caller holds the store's lock.
     """
@@ -29,19 +29,19 @@ class OverrideBlocks:
 
     def to_bring_back(self, before: Before) -> Before:
         """
-        Return what an open block brings back. It leaves out a flag that a block entered later has too.
+        Return the overrides that an open block restores now, without the flags that a later block overrides too.
         """
         later = self._later(before)
         return {flag: entry for flag, entry in before.items() if not any(flag in block for block in later)}
 
     def leave(self, before: Before) -> None:
         """
-        End a block, and leave what it is to bring back to one that was entered later, where there is one. Idempotent.
+        End a block. For a flag that a later block overrides too, that block restores the override. Idempotent.
         """
         for later in self._later(before):
             for flag in later.keys() & before.keys():
                 later[flag] = before.pop(flag)
-        # By identity, as equal ones may be open.
+        # By identity, because two open blocks can be equal.
         self._blocks[:] = [block for block in self._blocks if block is not before]
 
     def _later(self, before: Before) -> list[Before]:

@@ -1,5 +1,5 @@
 """
-How often events may make the updater look, so that a storm of them costs a bounded share of a processor.
+How often events can make the updater look, so that a storm of events takes a bounded share of a processor.
 """
 
 from __future__ import annotations
@@ -9,26 +9,26 @@ from typing import Final
 
 _USELESS_SECONDS: Final = 0.05
 """
-How far apart looks that bring nothing are in the long run: a log file that grows in a watched directory is 20 looks a
-second, however many lines it is. A change beside it is then seen this much later, a fifth of its settling time.
+The average interval of looks that find nothing new. A log file that grows in a watched directory causes 20 looks a
+second, however many lines it gets. A change next to it is then seen this much later, a fifth of its settling time.
 """
 
 _USEFUL_SECONDS: Final = 0.01
-"""The same for looks that bring new values: more revisions a second than any publisher means to make."""
+"""The same for looks that find new values. No publisher intends to make more than 100 revisions a second."""
 
 _SHARE: Final = 0.04
-"""The part of a processor that useless looks may take where each is costly, as in a directory of thousands of files."""
+"""The share of a processor that useless looks can take if each is costly, as in a directory of thousands of files."""
 
 _BURST_SECONDS: Final = 1.0
-"""What may be used up at once before any rest: 20 useless looks, or 100 useful ones."""
+"""The time that looks can use up before any rest is due: 20 useless looks, or 100 useful ones."""
 
 
 class Pace:
     """
     The rest that is due after each look that an event has caused.
 
-    Useful looks clear what the useless ones before them have used up, because one publication is several events: only
-    the last of them brings the new values, and it must not wait.
+    A useful look clears the time that the useless looks before it have used up. One publication causes several events,
+    and only the last of them brings the new values: it must not wait.
 
     Thread safety: one thread at a time.
     """
@@ -39,11 +39,11 @@ class Pace:
 
     def rest_seconds(self, *, cost_seconds: float, useful: bool) -> float:
         """
-        Return how long not to look again whatever happens.
+        Return for how many seconds the updater should not look again, whatever happens; 0 or less for no rest.
 
         Args:
             cost_seconds: The processor time that the look took.
-            useful: Whether it brought new values.
+            useful: Whether the look found new values.
         """
         now = time.monotonic()
         passed, self._then = now - self._then, now
@@ -54,6 +54,6 @@ class Pace:
             self._useful += _USEFUL_SECONDS
         else:
             self._useless += max(_USELESS_SECONDS, cost_seconds / _SHARE)
-        # Beyond a burst only what the last look has cost: a single costly one must not bring a rest of many seconds.
+        # Limited, because a single costly look must not cause a rest of many seconds.
         self._useless = min(self._useless, 2 * _BURST_SECONDS)
         return max(self._useless, self._useful) - _BURST_SECONDS

@@ -1,7 +1,8 @@
 """
-What one flag accepts: its kind, its limits, and the pipeline every value takes.
+What one flag accepts: its kind, its limits, and the pipeline that every value goes through.
 
-input mutator, parse, mutator, choices, limits and schema, validators: in that order, whatever the value comes from.
+The steps are: input mutator, parser, mutator, choices, limits and schema, validators. The order is the same for every
+origin of a value.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Origin: TypeAlias = "str | Callable[[str], str]"
-"""Where a value is from, for messages; or a function that returns it for a flag's name, called only for a message."""
+"""The origin of a value, for messages; or a function that returns it for a flag's name, called only for a message."""
 
 _OPTIONS: Final = (
     *("validator", "on_change", "mutator", "input_mutator", "choices", "strip", "secret", "deprecated", "owner"),
@@ -37,9 +38,9 @@ _OPTIONS: Final = (
 
 class Pipeline(Generic[T]):
     """
-    The description of what a flag accepts, which never changes; flags without options share one for each kind.
+    The description of what a flag accepts. It never changes. Flags of one kind without options share one pipeline.
 
-    Thread safety: any thread; parsers, mutators and validators run in the thread that gives the value.
+    Thread safety: any thread; parsers, mutators and validators run in the thread that brings the value.
     """
 
     __slots__ = (
@@ -68,11 +69,11 @@ class Pipeline(Generic[T]):
         self.kind: Final = kind
         self.validators: tuple[Validator[T], ...] = as_checks(given.pop("validator", ()))
         self.mutator: Final[Callable[[T], T] | None] = _function(given, "mutator")
-        # A schema is one of the limits, so that it holds for what the mutator returns.
+        # A schema is one of the limits, so it is checked on the result of the mutator.
         self.input_kind: Final = kind if self.mutator is None else kind.without_schema()
         self.input_mutator: Final[Callable[[str], str] | None] = _function(given, "input_mutator")
         self.strip: Final[bool] = _typed(given, "strip", bool, "True or False", default=True)
-        self._space: Final = WHITE_SPACE if self.strip and not kind.binary else ""  # what errors leave out of a text
+        self._space: Final = WHITE_SPACE if self.strip and not kind.binary else ""  # see `shorten`
         self._declared_secret: Final = "secret" in given
         self.secret: bool = _typed(given, "secret", bool, "True or False", default=False)
         self.deprecated: Final[str | None] = _typed(given, "deprecated", (str, NoneType), "a text: what to use instead")
@@ -92,10 +93,11 @@ class Pipeline(Generic[T]):
 
     def with_validator(self, validator: Validator[T], flag_name: str, default: T) -> Pipeline[T]:
         """
-        Return the same with one validator more, which the default must pass.
+        Return a copy with one more validator, which the default must pass.
 
         Raises:
-            ValidationError: It does not.
+            DefinitionError: *validator* is not a plain function.
+            ValidationError: The default does not pass.
         """
         other = self._copy()
         try:
@@ -110,13 +112,13 @@ class Pipeline(Generic[T]):
     @property
     def is_secret_by_declaration(self) -> bool:
         """
-        Whether the declaration makes it a secret, and not a source.
+        Whether the declaration, and not a source, makes the flag secret.
         """
         return self.secret and self._declared_secret
 
     def concealed(self) -> Pipeline[T]:
         """
-        Return the pipeline of a secret flag, unless the declaration says whether the flag is secret.
+        Return a copy that makes the flag secret; the same object if the declaration says whether the flag is secret.
         """
         if self.secret or self._declared_secret:
             return self
@@ -126,7 +128,7 @@ class Pipeline(Generic[T]):
 
     def for_printed(self) -> Pipeline[T]:
         """
-        Return the same for texts that are printed of values, which have passed the mutators and are stripped.
+        Return a copy for texts that were printed from values: these are stripped and have passed the mutators.
         """
         other = self._copy()
         for slot, value in (("input_mutator", None), ("mutator", None), ("input_kind", self.kind), ("strip", False)):
@@ -135,7 +137,7 @@ class Pipeline(Generic[T]):
 
     def prefixed(self, prefix: str) -> Pipeline[T]:
         """
-        Return the same for a map, with *prefix* before its keys, also in its choices.
+        Return a copy for a map with *prefix* before its keys, and before the keys of its choices.
         """
         other = self._copy()
         kind = self.kind.prefixed(prefix)
@@ -156,13 +158,13 @@ class Pipeline(Generic[T]):
 
         Args:
             flag_name: For messages.
-            raw: As the source gave it.
+            raw: The raw value, as the source gave it.
             origin: For messages.
             encoded: Whether the text of a bytes flag is base64, as on the command line, instead of the value itself.
 
         Raises:
-            ParseError: It is not in the grammar.
-            ValidationError: It is outside of what the flag allows.
+            ParseError: The value does not match the grammar.
+            ValidationError: The flag does not allow the value.
         """
         parsed = self.parse(flag_name, raw, origin, self.input_kind, encoded=encoded)
         return self._check(flag_name, parsed, raw, origin, self._space)
@@ -181,15 +183,15 @@ class Pipeline(Generic[T]):
         Take a raw value through the first half of the pipeline, up to the parser of *kind*.
 
         Args:
-            flag_name: For messages, as *origin*.
-            raw: As the source gave it.
-            origin: Where it is from.
-            kind: What reads it.
+            flag_name: For messages.
+            raw: The raw value, as the source gave it.
+            origin: For messages.
+            kind: The kind that parses the value.
             encoded: As for `read`.
-            key: The key of a map whose value it is, for messages: not every origin has it.
+            key: For the value of a map's key, that key, for messages: not every origin names it.
 
         Raises:
-            ParseError: It is not in the grammar.
+            ParseError: The value does not match the grammar.
         """
         try:
             return self._translate(raw, kind, encoded=encoded)
@@ -208,7 +210,7 @@ class Pipeline(Generic[T]):
         text = _decode(raw, kind) if isinstance(raw, bytes) else raw.removeprefix("\ufeff")
         if self.strip:
             text = text.strip(WHITE_SPACE)
-        if kind.is_map:  # its parts go the way of single keys
+        if kind.is_map:  # its parts are translated like the values of single keys
             item = cast("MapKind", kind).item
             whole = raw if isinstance(raw, Text) else text
             return cast("MapKind", kind).read(whole, lambda part: self._translate(part, item, encoded=True))
@@ -220,10 +222,10 @@ class Pipeline(Generic[T]):
 
     def take(self, flag_name: str, value: object, origin: str) -> T:
         """
-        Take a Python value through the pipeline, from after the parser on.
+        Take a Python value through the pipeline, from the step after the parser.
 
         Raises:
-            ValidationError: It is of the wrong type, or outside of what the flag allows.
+            ValidationError: The value is of the wrong type, or the flag does not allow it.
         """
         try:
             converted = self.input_kind.convert(value)
@@ -276,10 +278,10 @@ class Pipeline(Generic[T]):
 
     def recheck(self, flag_name: str, value: T, origin: str) -> None:
         """
-        Check the limits and validators for a value that was made of others, each of which passed.
+        Check the limits and validators for a value that was merged from valid values.
 
         Raises:
-            ValidationError: It is outside of what the flag allows.
+            ValidationError: The flag does not allow the value.
         """
         try:
             self._check_limits(value)
@@ -313,7 +315,7 @@ class Pipeline(Generic[T]):
 
     def _check_limits(self, value: Any) -> None:
         if self.choices is not None and not self.kind.is_among(value, self.choices):
-            # The default is among them, and mostly the value in force.
+            # Those of a secret flag are not shown: they contain the default, and mostly the value in force.
             shown = "its choices" if self.secret else self.choices_text() or "its choices, of which there are none"
             raise Problem(f"{self.kind.one_of} {shown}")
         if (self.min is not None and value < self.min) or (self.max is not None and value > self.max):
@@ -322,7 +324,7 @@ class Pipeline(Generic[T]):
     @property
     def limits(self) -> Limits:
         """
-        What the declaration allows of the values of its kind.
+        The limits and choices of the declaration.
         """
         return Limits(self.min, self.max, self.choices)
 
@@ -346,7 +348,7 @@ class Pipeline(Generic[T]):
             raise DefinitionError("expected choices as several values" + self._got(choices))
         try:
             return self.kind.convert_choices(choices)
-        except BaseException as error:  # of the program's format= or type=
+        except BaseException as error:  # raised by the program's format= or type=
             if is_interrupt(error):
                 raise
             bad = self._bad("choices", error, choices)
@@ -386,11 +388,11 @@ class Pipeline(Generic[T]):
         key: str | None = None,
     ) -> FlagValueError:
         """
-        Make the flag's error of whatever a parser, a mutator or a validator raised.
+        Return the flag's error for an exception that a parser, a mutator or a validator raised.
 
-        A `ValueError` refuses the value; anything else is a fault in that function, and is logged as such, once.
-        Raise the result outside of the handler, so that it has no context, and only the cause that is set here.
-        A secret flag's error has no cause, whose text may quote the value.
+        A `ValueError` refuses the value. Any other exception is a fault in that function, and is logged as such, once.
+        The caller raises the result outside of the handler, so that it has no context, but only the cause that is set
+        here. A secret flag's error has no cause, because the text of a cause can quote the value.
         """
         problem = self._words_of(error)
         if key is not None:
@@ -413,7 +415,7 @@ class Pipeline(Generic[T]):
     def _words_of(self, error: BaseException) -> str:
         if isinstance(error, Problem):
             return f"expected {error.masked}" if self.secret else text_of(error)
-        if self.secret:  # the author of the validator may have put the value into its message
+        if self.secret:  # the message of the validator can contain the value
             return "the value was refused"
         if isinstance(error, (ValueError, AuthorError)):
             return text_of(error) or "the value was refused"
@@ -421,8 +423,8 @@ class Pipeline(Generic[T]):
 
     def is_news(self, subject: object) -> bool:
         """
-        Return True at the first call with a subject, so that it is reported once. A fault of the program's functions
-        comes back at each reading.
+        Return True at the first call with a subject, so that the caller reports it once. A fault of the program's
+        functions occurs again at each reading.
         """
         is_news = subject not in self._reported
         self._reported |= {subject}
@@ -431,14 +433,14 @@ class Pipeline(Generic[T]):
 
 def prefix_keys(prefix: str, value: Mapping[str, Any]) -> dict[str, Any]:
     """
-    Return the value of a map with *prefix* before its keys.
+    Return a copy of a map's value with *prefix* before its keys.
     """
     return {f"{prefix}{key}": item for key, item in value.items()}
 
 
 class AuthorError(TypeError):
     """
-    A function of the program gave something back that it should not: a fault of its author, not of the value.
+    A function of the program returned something that it must not return: a fault of its author, not of the value.
     """
 
     def __init__(self, who: str, should: str) -> None:
@@ -447,13 +449,13 @@ class AuthorError(TypeError):
 
 def log_fault(subject: str, function: str, error: BaseException, *, secret: bool) -> None:
     """
-    Log an exception of a function of the program, if it does not mean that the value is refused.
+    Log an exception of a function of the program that is a fault, and not the refusal of a value.
 
     Args:
-        subject: What it was called for.
-        function: What to call it, behind the subject.
-        error: What it has raised.
-        secret: Whether its message may quote a secret.
+        subject: The beginning of the message: what the function was called for.
+        function: The words for the function, after the subject.
+        error: The exception that the function has raised.
+        secret: Whether the exception can quote a secret.
     """
     if isinstance(error, AuthorError):
         logger.error("%s: %s", subject, error)
@@ -466,7 +468,7 @@ def log_fault(subject: str, function: str, error: BaseException, *, secret: bool
 
 def expect_no_verdict(result: object) -> None:
     """
-    Raise `AuthorError` when a validator has returned False instead of raising, or has not run at all.
+    Raise `AuthorError` if a validator has returned False instead of raising, or has only returned a coroutine.
     """
     if result is None:
         return
@@ -478,7 +480,7 @@ def expect_no_verdict(result: object) -> None:
 
 def as_checks(given: Any) -> tuple[Any, ...]:
     """
-    Accept one validator or several, none of which may be a coroutine function or a generator.
+    Return one validator or several as a tuple; refuse coroutine functions and generators.
     """
     functions = as_tuple(given, "validator")
     for function in functions:
@@ -488,7 +490,7 @@ def as_checks(given: Any) -> tuple[Any, ...]:
 
 def check_plain_function(function: Any, option: str) -> None:
     """
-    Raise `DefinitionError` unless calling a function runs it.
+    Raise `DefinitionError` unless *function* is a callable that runs when it is called.
     """
     if not callable(function):
         raise DefinitionError(f"expected a callable for {option}, got {shorten(function)}")
@@ -499,7 +501,7 @@ def check_plain_function(function: Any, option: str) -> None:
 
 
 _CO_NOT_RUN: Final = 0x20 | 0x80 | 0x200
-"""What `inspect` calls generators, coroutine functions and asynchronous generators."""
+"""The flags by which `inspect` recognises generators, coroutine functions and asynchronous generators."""
 
 
 def _function(given: dict[str, Any], option: str) -> Any:
@@ -515,14 +517,14 @@ def _typed(
     value = given.pop(option, default)
     if not isinstance(value, types):
         raise ArgumentError(f"expected {option} as {expected}, got {shorten(value)}")
-    return str.__str__(value) if isinstance(value, str) else value  # as `checked_text` does
+    return str.__str__(value) if isinstance(value, str) else value  # see `checked_text`
 
 
 def _date(given: dict[str, Any]) -> datetime.date | None:
     value = given.pop("expires", None)
     if value is None:
         return None
-    import datetime  # already imported where a date is given
+    import datetime  # already imported by the caller that made the date
 
     if not isinstance(value, datetime.date) or isinstance(value, datetime.datetime):
         raise ArgumentError(f"expected expires as a datetime.date, got {shorten(value)}")
@@ -543,7 +545,7 @@ def _named(value: object) -> str:
 
 def as_tuple(given: Any, option: str) -> tuple[Any, ...]:
     """
-    Accept one callable or several.
+    Return one callable or several as a tuple.
     """
     if not callable(given) and not isinstance(given, Iterable):
         raise DefinitionError(f"expected a callable for {option}, got {shorten(given)}")

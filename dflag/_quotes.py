@@ -1,5 +1,5 @@
 """
-Whether a message says a secret value, or a part of one.
+Detecting whether a message quotes a secret value or a part of one.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _LEAST_CHARACTERS: Final = 4
-"""A shorter value counts only as a word of its own: most messages hold some longer word with it."""
+"""A shorter value counts only if it is a whole word: most messages have some longer word that contains it."""
 
 _MAX_CHARACTERS: Final = 10_000
 """The longest text that is searched for secrets."""
 
 _MAX_LOOKED_AT: Final = 10_000
-"""How many parts of values are looked at."""
+"""How many parts of values are examined at most."""
 
 
 def may_quote(said: Iterable[str], values: Iterable[Any]) -> bool:
     """
-    Return whether texts quote one of some values, or a part of one, or that cannot be told.
+    Return True if texts quote one of the values or a part of one, or if that cannot be decided.
 
     A part is an item of a collection, or an attribute of an object of any class, at any depth.
 
     Args:
         said: The texts.
-        values: The values, which may be of a user's classes.
+        values: The values, which can be of a user's classes.
     """
     try:
         text = "\n".join(said)
         return len(text) > _MAX_CHARACTERS or any(_is_quoted(part, text) for part in _texts(list(values)))
-    except BaseException as fault:  # of the classes of the values, or of exceptions that say the texts
+    except BaseException as fault:  # raised by methods of the values, or of the exceptions that give the texts
         if is_interrupt(fault):
             raise
         return True
@@ -53,12 +53,12 @@ def _is_quoted(text: str, said: str) -> bool:
 
 def _texts(values: list[Any]) -> Iterator[str]:
     """
-    Iterate over the ways in which a message may quote values, and what they are made of.
+    Yield the texts as which a message can quote the values and their parts.
 
     Raises:
-        ValueError: There are too many, or they hold themselves.
+        ValueError: There are too many parts, or a value contains itself.
     """
-    for number, value in enumerate(values):  # which grows meanwhile
+    for number, value in enumerate(values):  # the list grows meanwhile
         if number > _MAX_LOOKED_AT:
             raise ValueError
         if isinstance(value, Mapping):
@@ -75,13 +75,13 @@ def _texts(values: list[Any]) -> Iterator[str]:
 
 def _attributes(value: object) -> list[Any]:
     """
-    Return what the attributes of an object hold: those in its ``__dict__``, and its slots, also of classes in C.
+    Return the values of the attributes of an object, in its ``__dict__`` and in its slots, also of classes in C.
     """
     found = list(getattr(value, "__dict__", {}).values())
     slots = [
         each for cls in type(value).__mro__ for each in vars(cls).values() if isinstance(each, MemberDescriptorType)
     ]
     for slot in slots:
-        with contextlib.suppress(AttributeError):  # it is not set
+        with contextlib.suppress(AttributeError):  # the slot is not set
             found.append(slot.__get__(value))
     return found

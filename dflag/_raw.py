@@ -1,5 +1,5 @@
 """
-What a source gives for a key, before it is parsed.
+Raw values: the texts and bytes that a source gives for a key, before they are parsed.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ class Text(str):
     """
     The text of a value in a document, together with the document's native value.
 
-    Flags that read texts take the text, so that ``no`` stays ``"no"`` for a string flag.
-    JSON and list flags take `native`.
+    Flags that parse a text use the text, so that ``no`` stays ``"no"`` for a string flag.
+    JSON and list flags use `native`.
 
     Attributes:
         native: The value as the document's format defines it.
-        written: Of a mapping the texts of those scalars, by key, that JSON prints otherwise. A map flag takes them,
-            so that ``012`` stays ``"012"``.
+        written: For a mapping, the texts of the scalars that JSON would print differently, by key. A map flag uses
+            these texts, so that ``012`` stays ``"012"``.
     """
 
     __slots__ = ("native", "written")
@@ -38,16 +38,16 @@ class Text(str):
         return self
 
     def __reduce__(self) -> tuple[type[Self], tuple[str, Any, dict[str, str]]]:
-        # The default would call the class with the text alone.
+        # The default would call the class with only the text.
         return type(self), (str(self), self.native, dict(self.written))
 
 
 class Excerpt(str):
     """
-    A part of a text as it is written, unread. Its columns are those of the text, for its first line is indented so.
+    A part of a text, exactly as written. Its first line is indented, so that columns are those of the whole text.
 
     Attributes:
-        line: The line on which it begins, from 1.
+        line: The line of the whole text on which the part begins, from 1.
     """
 
     __slots__ = ("line",)
@@ -57,10 +57,10 @@ class Excerpt(str):
 
 class Unreadable:
     """
-    A value of a source for an entry that exists but cannot be read as a value.
+    The raw value of an entry of a source that exists but cannot be read as a value.
 
     Attributes:
-        reason: Why, in a few words: ``"permission denied"``, ``"a FIFO"``.
+        reason: The reason, in a few words: ``"permission denied"``, ``"a FIFO"``.
     """
 
     __slots__ = ("reason",)
@@ -79,14 +79,14 @@ class Unreadable:
 
 
 PLAIN_TYPES: Final = frozenset({str, bytes, Excerpt, Text, Unreadable})
-"""The types of raw values that do nothing of their own when they are compared."""
+"""The types of raw values whose comparison runs no code of a user."""
 
 
 def plain(raw: Any) -> Any:
     """
-    Return of a subclass of str or bytes the text or the bytes alone, and any other raw value as it is.
+    Return a value of a user's subclass of str or bytes as a plain str or bytes, and any other raw value unchanged.
 
-    A subclass may do anything when it is compared, which happens under locks too.
+    The comparison of a subclass can run any code, and values are compared under locks too.
     """
     if isinstance(raw, bytes):
         return memoryview(raw).tobytes()

@@ -1,8 +1,8 @@
 """
-Counting which flags a running program reads, for a while.
+Counting which flags a running program reads, for a limited time.
 
-A counter in ``get()`` would make every read slower for ever. So the code of ``get()`` and ``for_()`` is exchanged for
-code that counts, and back at the end of the time.
+A counter in ``get()`` would make every read slower for ever. So the code of ``get()`` and ``for_()`` is replaced by
+code that counts, and restored when the time is over.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 class ReadCounts(NamedTuple):
     """
-    The reads of a while.
+    The number of reads of each flag while they were counted.
 
     Attributes:
         started_at: When counting began, in seconds since the epoch.
-        seconds_left: For how long it goes on; 0 once it is over.
-        reads: How often each flag was read since then; those of several threads at once may count as one.
+        seconds_left: For how many seconds counting goes on; 0 once it is over.
+        reads: How often each flag was read. Simultaneous reads in several threads can count as one.
     """
 
     started_at: float
@@ -38,7 +38,7 @@ class ReadCounts(NamedTuple):
 
 class _Counting:
     """
-    The one counting of the process.
+    Counts the reads of all flags of the process, for one limited time after the other.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class _Counting:
                 return
             self._reads = {}
             thread = OwnThread(target=self._end_after, args=(seconds, self._over), name="dflag-reads", daemon=True)
-            thread.start()  # first: without it nothing would end the counting
+            thread.start()  # first: without this thread nothing would end the counting
             if not self._follows:
                 follow_forks(self)
                 self._follows = True
@@ -102,7 +102,7 @@ class _Counting:
 
     def after_fork_in_child(self) -> None:
         self._lock, self._over = threading.Lock(), threading.Event()
-        if self._is_on:  # the thread that would end it is the parent's
+        if self._is_on:  # the thread that would end the counting exists only in the parent
             self._is_on = False
             exchange_reads(None)
 
@@ -112,10 +112,10 @@ _counting: Final = _Counting()
 
 def count_reads(seconds: float) -> None:
     """
-    Count the reads of all flags of the process from now on; nothing while a counting is going on.
+    Count the reads of all flags of the process from now on; do nothing if they are counted already.
 
     Args:
-        seconds: For how long, above 0.
+        seconds: For how many seconds to count, above 0.
 
     Thread safety: any thread. A forked child begins without counting.
     """
@@ -124,7 +124,7 @@ def count_reads(seconds: float) -> None:
 
 def read_counts(flags: Iterable[Flag[Any]]) -> ReadCounts | None:
     """
-    Return what the latest counting has counted of *flags*; None where there was none yet.
+    Return the latest counts for *flags*; None if reads were never counted.
 
     Thread safety: any thread.
     """

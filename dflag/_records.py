@@ -1,7 +1,7 @@
 """
 The frozen records that a registry hands out.
 
-Imported when the first one is made: dataclasses would double the time that importing dflag takes.
+This module is imported when the first record is made: importing dataclasses would double the import time of dflag.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from dflag.typing import Raw
 
 RulePhase: TypeAlias = Literal["refused", "reverted", "ended", "elsewhere", "waiting", "baking", "done", "in force"]
-"""What a rule is in this process: the first that fits."""
+"""The state of a rule in this process: the first of these that applies."""
 
 
 class Contents:
     """
-    The raw values of a revision, of which a pickle takes along the checksum alone: some are secret.
+    The raw values of a revision. A pickle contains only their checksum, because some values are secret.
     """
 
     __slots__ = ("_checksum", "_values")
@@ -36,7 +36,7 @@ class Contents:
     @property
     def checksum(self) -> str:
         if self._checksum is None:
-            # When it is first asked for: at 0.5 microseconds a key it costs a third of a reading.
+            # Computed on first use: at 0.5 microseconds a key it takes a third of the time of a reading.
             self._checksum = _checksum_of(self._values)
         return self._checksum
 
@@ -51,13 +51,13 @@ class Contents:
 
 
 def _checksum_of(values: Mapping[str, Raw]) -> str:
-    import hashlib  # 2 ms that a program may never need
+    import hashlib  # takes 2 ms, and many programs never need it
 
     digest = hashlib.sha256()
     for key in sorted(values):
         raw = values[key]
         if key[:1] == "." or isinstance(raw, Unreadable):
-            continue  # no flag's, or not known
+            continue  # no flag has such a key, or the value is not known
         for part in (_encode(key), raw if isinstance(raw, bytes) else _encode(raw)):
             digest.update(b"%d:" % len(part))
             digest.update(part)
@@ -65,7 +65,7 @@ def _checksum_of(values: Mapping[str, Raw]) -> str:
 
 
 def _encode(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")  # a text may hold what no UTF-8 can: the flag refuses it
+    return text.encode("utf-8", "surrogatepass")  # a text can have an unpaired surrogate: the flag refuses it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,14 +74,15 @@ class Revision:
     The result of one `FlagRegistry.apply`, or of one read of an updater.
 
     Attributes:
-        number: Increases with every commit of the registry, also of ``set`` and of expiries: a cache key.
+        number: A number that increases with every commit of the registry, also of ``set`` and when an override expires.
+            It can serve as a cache key.
         source: The source that was applied.
-        applied_at: When it was applied, in UTC.
+        applied_at: The time at which it was applied, in UTC.
         changed: The flags whose effective value has changed, in name order.
         rejected: The errors of refused values by flag name, or ``rule:NAME`` for a rule. The last good values stay.
         unknown: The names that no flag has, in name order.
         pending_restart: The static flags that would have another value after a restart, in name order.
-        error: The error of the registry validator that refused the whole revision, else None.
+        error: The error of the registry validator that refused the whole revision, otherwise None.
         rules: The names of the source's rules that are in force in this process, in their order.
     """
 
@@ -99,10 +100,11 @@ class Revision:
     @property
     def checksum(self) -> str:
         """
-        The first 12 hex digits of SHA-256 over the raw values, the same in every process that read the same values.
+        The first 12 hex digits of SHA-256 over the raw values, equal in every process that has read the same values.
 
-        It is computed over each key in sorted order and its value, both as decimal length in bytes, ``:`` and the bytes
-        in UTF-8. Keys that the updater ignores, that begin with a dot, or whose value cannot be read are left out.
+        The input is each key in sorted order, followed by its value. Each of the two is written as its length in bytes,
+        in decimal, then ``:``, then its bytes in UTF-8. Keys that the updater ignores, keys that begin with a dot, and
+        keys whose value cannot be read are left out.
         """
         return self._contents.checksum
 
@@ -116,9 +118,9 @@ class Layer:
         origin: The layer: ``"default"``, ``"environment"``, ``"command line"``, a source's name, ``"override"``.
         value: The value; ``"******"`` for a secret flag.
         text: The value as text; ``"******"`` for a secret flag.
-        reason: The reason that was given with an override, else None.
-        expires_in_seconds: After how many seconds an override is dropped by its time limit, else None.
-        rule: The rule of the source that gives the value, else None.
+        reason: The reason that was given with an override, otherwise None.
+        expires_in_seconds: After how many seconds the time limit of an override drops it; None without a time limit.
+        rule: The rule of the source that gives the value, otherwise None.
     """
 
     origin: str
@@ -137,10 +139,10 @@ class Change:
     Attributes:
         when: The time of the change, in UTC.
         flag: The flag's name.
-        old: The value before, as text; ``"******"`` for a secret flag.
-        new: The value after, likewise.
+        old: The value before the change, as text; ``"******"`` for a secret flag.
+        new: The value after the change, likewise.
         origin: The layer that holds the new value.
-        reason: The reason given with the setting, or the name of the rule that gives the new value; else None.
+        reason: The reason that was given for the change, or the name of the rule that gives the new value; or None.
     """
 
     when: datetime.datetime

@@ -1,5 +1,5 @@
 """
-The registry: declare flags, look them up, and everything that concerns more than one of them.
+The registry: declares flags, looks them up, and does everything that concerns more than one flag.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class FlagRegistry(Declarations, NeverCopied):
     A set of flags that belong together, usually all flags of a program.
 
     Args:
-        name: For people: it shows in ``repr`` and on pages.
+        name: A name for people, shown in ``repr`` and on pages.
 
     Thread safety: any thread; reading is lock-free, everything else takes the registry lock for a moment.
     Validators and mutators run in the calling thread, callbacks on the registry's notifier thread.
@@ -102,11 +102,11 @@ class FlagRegistry(Declarations, NeverCopied):
         """
         Bind a library's unbound flag to a name in this registry.
 
-        An override that was set before stays, and so do callbacks and validators.
+        The flag keeps its override, its callbacks and its validators.
 
         Args:
-            name: 1 to 253 characters of ``[-._a-zA-Z0-9]``, of which the first is no dot.
-            flag: What ``dflag.dyn_int`` or one of its siblings has made.
+            name: 1 to 253 characters of ``[-._a-zA-Z0-9]``. The first one is no dot.
+            flag: An unbound flag, as made by ``dflag.dyn_int`` and its siblings.
 
         Returns:
             The flag.
@@ -132,15 +132,15 @@ class FlagRegistry(Declarations, NeverCopied):
         """
         Mark a name as the name of a flag that was removed on purpose.
 
-        A key of this name that is left in a source is logged once, with the date, and is not unknown. Call it where
-        the flag was declared, before the sources are read.
+        If a source still has a key of this name, that is logged once, with the date. The key does not count as unknown.
+        Call this method in place of the former declaration, before the sources are read.
 
         Args:
             name: The name that the flag had.
-            since: The day from which on programs no longer have the flag.
+            since: The day since which programs no longer have the flag.
 
         Raises:
-            DefinitionError: The name is not valid, a flag has it, it is retired already, or *since* is no date.
+            DefinitionError: The name is not valid, a flag has it, it is retired already, or *since* is not a date.
 
         Thread safety: any thread, takes the registry lock.
 
@@ -150,7 +150,7 @@ class FlagRegistry(Declarations, NeverCopied):
         >>> flags.apply({"old_name": "5"}, source="example").unknown
         ()
         """
-        import datetime  # loaded already, by the caller's date
+        import datetime  # imported already by the caller that made the date
 
         name = checked_name(name)
         given: Any = since
@@ -160,10 +160,10 @@ class FlagRegistry(Declarations, NeverCopied):
 
     def lookup(self, name: builtins.str) -> Flag[Any]:
         """
-        Return the flag of a name; ``flags["name"]`` does the same.
+        Return the flag with a name; ``flags["name"]`` does the same.
 
         Args:
-            name: The name, exactly.
+            name: The exact name.
 
         Raises:
             UnknownFlagError: No flag has this name; the message suggests the nearest one.
@@ -204,20 +204,20 @@ class FlagRegistry(Declarations, NeverCopied):
         """
         Replace one source's whole layer in one commit.
 
-        A key with a bad value keeps the source's last good value, and is listed in `Revision.rejected`.
-        For a key that is no longer there, the layer below is in force. No value raises an exception.
-        Rules are left alone, which is logged once: only an `Updater` knows facts and time.
+        A bad value is listed in `Revision.rejected`, and the source's last good value for the key stays. A flag whose
+        key is no longer there gets its value from the layer below. A bad value raises no exception.
+        Rules are ignored, which is logged once, because only an `Updater` knows facts and time.
 
         Args:
             values: The texts by flag name; for a bytes flag the value itself.
-            source: The layer's name; a source ranks above those that were named before it.
-            atomic: Apply nothing when any value is bad.
+            source: The layer's name. A new source ranks above the sources that were named before it.
+            atomic: Apply nothing if any value is bad.
 
         Returns:
-            What was done; the previous revision when no raw value differs.
+            The new revision; the previous one if no raw value has changed.
 
         Raises:
-            DefinitionError: *source* is the name of one of dflag's own layers, or an argument is of another type.
+            DefinitionError: *source* is the name of one of dflag's own layers, or an argument is of the wrong type.
 
         Thread safety: any thread; validators run in this thread, callbacks on the notifier thread.
 
@@ -245,18 +245,19 @@ class FlagRegistry(Declarations, NeverCopied):
 
     def validator(self, function: R) -> R:
         """
-        Add a registry validator: a check of several flags, called before any change is in force. Works as a decorator.
+        Add a registry validator: a check of several flags, called before a change comes into force. Use it as a
+        decorator too.
 
         Args:
-            function: Given a `Snapshot` of the candidate, it raises `ValueError` to refuse the whole change. It must
-                not change flags.
+            function: It takes a `Snapshot` of the candidate, and raises `ValueError` to refuse the whole change. It
+                must not change flags.
 
         Returns:
             The function.
 
         Raises:
-            DefinitionError: It is a coroutine function, or cannot be called.
-            DflagError: A registry validator calls this.
+            DefinitionError: *function* is a coroutine function, or is not callable.
+            DflagError: A registry validator calls this method.
 
         Thread safety: any thread, takes the registry lock. The function runs on the thread that brings the change.
 
@@ -278,11 +279,11 @@ class FlagRegistry(Declarations, NeverCopied):
         """
         Fix the values of the static flags until the end of the process.
 
-        `Updater.start` does it too. Call it in a program without an updater, once its arguments are read.
-        Only `dflag.testing.isolated` and overrides of tests get past it.
+        `Updater.start` does it too. Call this method in a program without an updater, once the arguments are read.
+        After that only `dflag.testing.isolated` and test overrides can change static flags.
 
         Raises:
-            DflagError: A registry validator calls it.
+            DflagError: A registry validator calls this method.
 
         Thread safety: any thread, takes the registry lock.
 
@@ -300,7 +301,7 @@ class FlagRegistry(Declarations, NeverCopied):
         """
         Return the current values of all flags as one consistent view.
 
-        Use it where several values have to be of one revision. It takes the same time however many flags there are.
+        Use it where several values must come from one revision. It takes the same time for any number of flags.
 
         Returns:
             An immutable mapping of names to values, which also takes flags as keys.
@@ -321,21 +322,21 @@ class FlagRegistry(Declarations, NeverCopied):
         """
         Make ``get()`` answer from one snapshot within a ``with`` block.
 
-        It holds for this thread or task, and for tasks and calls of ``asyncio.to_thread`` begun inside, until the block
-        ends. Use it around a request whose parts read flags by themselves. Pins nest: an inner one begins with what the
-        outer one shows. Do not hold it open across the ``yield`` of a generator.
+        The pin holds until the end of the block, for this thread or task, and for tasks and ``asyncio.to_thread`` calls
+        that are started inside. Use it around a request whose parts read flags independently. Pins nest: an inner pin
+        starts with the values of the outer one. Do not keep a pin open across the ``yield`` of a generator.
 
         Args:
-            values: Values by flag or name that go on top, validated; None for none.
+            values: Values by flag or name that replace those of the snapshot, after validation; None for none.
 
         Returns:
-            A context manager, which gives the snapshot.
+            A context manager, which returns the snapshot on entry.
 
         Raises:
             FlagValueError: One of the values is refused.
-            UnknownFlagError: A name or a flag is not of this registry.
+            UnknownFlagError: A name or a flag does not belong to this registry.
 
-        Thread safety: any thread, lock-free. Other threads and tasks see nothing of it.
+        Thread safety: any thread, lock-free. Other threads and tasks are not affected.
 
         >>> import dflag
         >>> flags = dflag.FlagRegistry()
@@ -353,7 +354,7 @@ class FlagRegistry(Declarations, NeverCopied):
     def _pinned(self, values: Mapping[Flag[Any], Any]) -> Iterator[Snapshot]:
         pin, outer = make_pin(self._store, values), current_pin()
         try:
-            set_pin(pin)  # within the block: a signal handler may raise right after it
+            set_pin(pin)  # inside the block, because a signal handler can raise right after it
             yield pin.snapshot
         finally:
             try:
@@ -371,11 +372,11 @@ class FlagRegistry(Declarations, NeverCopied):
             values: Values by flag or name.
 
         Returns:
-            A context manager; at its end each flag has the override back that it had before, if any.
+            A context manager. At its end each flag gets its previous override back, if it had one.
 
         Raises:
             FlagValueError: A value is refused; nothing is overridden.
-            UnknownFlagError: A name or a flag is not of this registry.
+            UnknownFlagError: A name or a flag does not belong to this registry.
 
         Thread safety: any thread, takes the registry lock; every thread of the process sees the values.
 
@@ -399,7 +400,7 @@ class FlagRegistry(Declarations, NeverCopied):
             name: The name of the flag.
 
         Returns:
-            One record a layer. The first one's value is that of the flag.
+            One record for each layer. The value of the first record is that of the flag.
 
         Raises:
             UnknownFlagError: No flag has this name.
@@ -434,7 +435,7 @@ class FlagRegistry(Declarations, NeverCopied):
 
     def callback_errors(self) -> dict[builtins.str, builtins.int]:
         """
-        Return how often callbacks have raised, by flag name; flags whose callbacks never did are left out.
+        Return how often callbacks have raised an exception, by flag name. Flags without such callbacks are left out.
 
         Thread safety: any thread, lock-free.
 
@@ -457,11 +458,12 @@ class FlagRegistry(Declarations, NeverCopied):
             timeout: How many seconds to wait at most; None for no limit.
 
         Returns:
-            Whether they have; always False in a callback, which cannot wait for itself. On the thread of an event loop
-            False as soon as a coroutine function has to run on that loop: await ``asyncio.to_thread(flags.flush)``.
+            True if all of them have run. Always False in a callback, which cannot wait for itself. On the thread of an
+            event loop, False as soon as a coroutine function has to run on that loop: await
+            ``asyncio.to_thread(flags.flush)`` there.
 
         Raises:
-            DefinitionError: *timeout* is no number of seconds.
+            DefinitionError: *timeout* is not a number of seconds.
 
         Thread safety: any thread.
 
@@ -476,10 +478,11 @@ class FlagRegistry(Declarations, NeverCopied):
         """
         Return the Go library's checksum over the names and values of all flags.
 
-        Compare it between processes, of Go too, to see whether they run with the same values. Overrides count.
+        Compare the checksums of processes, also of Go processes, to see whether they have the same values. Overrides
+        count.
 
         Args:
-            dynamic: True for the dynamic flags alone, False for the static ones; None for all.
+            dynamic: True for only the dynamic flags, False for only the static ones; None for all.
 
         Returns:
             32 bits of FNV-1a, as 8 hex digits.
@@ -506,21 +509,21 @@ class FlagRegistry(Declarations, NeverCopied):
         """
         Read the environment and the command line.
 
-        Call it once, before the updater. Bad input prints the error and exits with status 2, and ``--help`` prints the
-        flags and exits, both as `argparse` does.
+        Call it once, before the updater reads the sources. As in `argparse`, bad input prints the error and exits with
+        status 2, and ``--help`` prints the flags and exits.
 
         Args:
             argv: The arguments; None for ``sys.argv[1:]``.
-            env_prefix: Read the variable ``PREFIX_FLAG_NAME`` for each flag; None for no environment.
-            description: What the program is for, for ``--help``; None for nothing.
+            env_prefix: The prefix for the environment: each flag reads the variable ``PREFIX_FLAG_NAME``. None to read
+                no environment.
+            description: The description of the program for ``--help``; None for none.
 
         Returns:
             The positional arguments.
 
         Raises:
             StaticFlagError: The registry is frozen.
-            DefinitionError: Two flags would read the same variable of the environment, or an argument is of another
-                type.
+            DefinitionError: Two flags would read the same environment variable, or an argument is of the wrong type.
 
         Thread safety: any thread, takes the registry lock; validators run in this thread.
 
@@ -546,13 +549,13 @@ class FlagRegistry(Declarations, NeverCopied):
         """
         Add an option for each flag declared so far to a program's own parser.
 
-        Parsing then sets the flags: all of them in one step, when the parser has found nothing wrong.
+        Parsing then sets all flags in one step, after the parser has found no error.
 
         Args:
             parser: The program's parser, or one of a subcommand, or one for ``parents=``.
 
         Raises:
-            ArgumentError: It is no `argparse.ArgumentParser`.
+            ArgumentError: *parser* is not an `argparse.ArgumentParser`.
             DefinitionError: The parser already has an option with the name of a flag.
 
         Thread safety: one thread at a time, as for the parser.
@@ -572,7 +575,7 @@ class FlagRegistry(Declarations, NeverCopied):
 
     def _take(self, values: Mapping[Any, Any], origin: builtins.str) -> dict[Flag[Any], Any]:
         """
-        Validate values given by flag or name.
+        Return values that are given by flag or name, validated and by flag.
         """
         check_argument("values", values, Mapping, "a mapping of flags or names to values")
         taken = {}
@@ -586,7 +589,7 @@ class FlagRegistry(Declarations, NeverCopied):
 
 
 RegistryLike: TypeAlias = "FlagRegistry | type[FlagValues]"
-"""A registry, or a `dflag.Flags` class, which stands for its registry."""
+"""A registry, or a `dflag.Flags` class, which is accepted instead of its registry."""
 
 
 def registry_of(given: RegistryLike, name: builtins.str = "registry") -> FlagRegistry:
@@ -594,11 +597,11 @@ def registry_of(given: RegistryLike, name: builtins.str = "registry") -> FlagReg
     Return the registry that was given, or that of a `dflag.Flags` class.
 
     Args:
-        given: What was given.
-        name: Of the argument.
+        given: The registry or the class.
+        name: The name of the argument, for the error.
 
     Raises:
-        ArgumentError: It is neither.
+        ArgumentError: *given* is neither.
     """
     found = getattr(given, "registry", None) if isinstance(given, type) and issubclass(given, FlagValues) else given
     if not isinstance(found, FlagRegistry):
@@ -612,12 +615,12 @@ def bind_all(
     changes: Iterable[Call] = (),
 ) -> None:
     """
-    Bind flags under names that were checked: all of them, or none.
+    Bind flags under valid names: all of them, or none.
 
     Args:
-        registry: Where to.
+        registry: The registry to bind them to.
         named: The flags by their new names.
-        changes: More calls for the same step.
+        changes: More calls to make in the same step.
 
     Raises:
         DefinitionError: One of the flags is bound already.
@@ -628,21 +631,21 @@ def bind_all(
 
 
 store_of_registry: Final[Callable[[FlagRegistry], Store]] = attrgetter("_store")
-"""Return the store of a registry, for the modules above: its users must not touch it."""
+"""Return the store of a registry, for higher modules. The users of a registry must not touch its store."""
 
 
 def sources_of(registry: FlagRegistry) -> SourceLayers:
     """
-    Return the sources of a registry, for the modules above.
+    Return the sources of a registry, for higher modules.
     """
     return registry._sources.get()
 
 
 class _LateSources:
     """
-    The sources of a registry, made when they are first asked for.
+    The sources of a registry, made on first use.
 
-    So a program without sources does not import the modules that apply them: a third of the import time.
+    A program without sources then does not import the modules that apply them, which take a third of the import time.
 
     Thread safety: any thread.
     """
@@ -656,7 +659,7 @@ class _LateSources:
         Return the sources.
 
         Raises:
-            DflagError: A signal handler that has interrupted their import asks for them.
+            DflagError: A signal handler calls this in the middle of the import of `_source_layers`.
         """
         if not self._made:
             try:
@@ -669,13 +672,13 @@ class _LateSources:
                     "make the Updater, or call apply(), before the handler is installed"
                 ) from error
             self._made.append(SourceLayers(self._store))
-        return self._made[0]  # if threads or signal handlers made two, all use the first
+        return self._made[0]  # if two threads or a signal handler have made two, all use the first
 
     def catch_up(self, flags: Collection[Flag[Any]]) -> None:
         """
-        Apply what the sources hold for newly declared flags.
+        Apply the values of the sources for newly declared flags.
         """
-        if self._made:  # else the call that makes them finds the flags
+        if self._made:  # otherwise the sources have no values yet
             self._made[0].catch_up(flags)
 
 
@@ -684,9 +687,10 @@ _NO_VALUES: Final[Mapping[Flag[Any], Any]] = {}
 
 def make_pin(store: Store, values: Mapping[Flag[Any], Any] = _NO_VALUES, *, nested: bool = True) -> Pin:
     """
-    Make an open pin of what this context sees, or else of the values in force, with some values on top.
+    Return an open pin of the snapshot that this context sees, with some values on top.
 
-    The caller sets it, and closes it.
+    The context sees its innermost pin of the store, or without one the values in force. The caller sets the pin and
+    closes it.
     """
     parent = innermost_pin() if nested else None
     outer = parent if parent is None or parent.owner is store else innermost_pin(store)
@@ -706,7 +710,7 @@ _FNV_PRIME: Final = 0x01000193
 
 def checksum_of(snapshot: Snapshot, dynamic: builtins.bool | None = None) -> builtins.str:
     """
-    Compute the Go library's checksum of a snapshot, as `FlagRegistry.checksum` does of the values now.
+    Return the Go library's checksum of a snapshot; `FlagRegistry.checksum` returns that of the present values.
     """
     flags = sorted(values_of(snapshot).items(), key=lambda item: item[0].name)
     return fnv_checksum(
@@ -718,7 +722,7 @@ def checksum_of(snapshot: Snapshot, dynamic: builtins.bool | None = None) -> bui
 
 def fnv_checksum(printed: Iterable[tuple[str, str]]) -> str:
     """
-    Compute the Go library's checksum of names and printed values, which come in name order.
+    Return the Go library's checksum of names and printed values, which must come in name order.
     """
     digest = _FNV_OFFSET
     for name, value in printed:
@@ -729,19 +733,19 @@ def fnv_checksum(printed: Iterable[tuple[str, str]]) -> str:
 
 def is_key(name: str) -> bool:
     """
-    Return whether a ConfigMap may have a key of this name.
+    Return whether a ConfigMap can have a key of this name.
     """
     return 0 < len(name) <= _MAX_NAME_CHARACTERS and _NAME_CHARACTERS.issuperset(name)
 
 
 def checked_name(name: object) -> builtins.str:
     """
-    Return a name as a plain text.
+    Return the name of a flag as a plain `str`.
 
     Raises:
-        DefinitionError: It could not be a ConfigMap key.
+        DefinitionError: A flag cannot have this name: it is no ConfigMap key, begins with a dot, or is reserved.
     """
-    name = str.__str__(name) if isinstance(name, str) else name  # a subclass may print as anything
+    name = str.__str__(name) if isinstance(name, str) else name  # a subclass can print as another text
     if not isinstance(name, str) or not is_key(name) or name[0] == ".":
         raise DefinitionError(
             f"flag {shorten(name)}: expected a name of 1 to 253 characters of [-._a-zA-Z0-9] "
@@ -753,7 +757,7 @@ def checked_name(name: object) -> builtins.str:
 
 
 _plain_pipeline: Final[Callable[[_kinds.Kind[Any]], Pipeline[Any]]] = lru_cache(maxsize=32)(Pipeline)
-"""The pipeline that flags of one kind without options share. Bounded, as some flags have a kind of their own."""
+"""Return the pipeline that flags of one kind without options share. Bounded, since some flags have their own kind."""
 
 
 def make_flag(
@@ -767,7 +771,7 @@ def make_flag(
     declared_at: tuple[builtins.str, builtins.int],
 ) -> F:
     """
-    Make a flag from its options; an error in them is raised as an error in the declaration.
+    Make a flag from its options. An error in the options is raised with the name of the flag.
     """
     if not options:
         return cls(store, _plain_pipeline(kind), name, default, help, declared_at)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 RegistryValidator: TypeAlias = Callable[[Snapshot], object]
 
 _MAX_BEHIND: Final = 10_000
-"""How many exceptions behind one are looked at."""
+"""How many exceptions are examined at most: the one that was raised, and those chained to it."""
 
 
 class RegistryValidators:
@@ -33,33 +33,34 @@ class RegistryValidators:
     The validators of one registry.
 
     Attributes:
-        validators: In the order in which they run; replaced whole, never changed.
+        validators: The validators, in the order in which they run.
 
     Thread safety: any thread; validators run in the calling one.
     """
 
     def __init__(self) -> None:
         self.validators: tuple[RegistryValidator, ...] = ()
-        self._running: Final[set[int]] = set()  # the threads that run them
-        self._faults: Final[list[tuple[RegistryValidator, type[BaseException]]]] = []  # those that were reported
+        self._running: Final[set[int]] = set()  # the threads that run validators now
+        self._faults: Final[list[tuple[RegistryValidator, type[BaseException]]]] = []  # the faults that were reported
 
     def refuse_changes(self) -> None:
         """
-        Raise `DflagError` in a thread that runs a validator now.
+        Raise `DflagError` if the current thread is running a validator.
         """
         if threading.get_ident() in self._running:
             raise DflagError("a registry validator cannot change flags: it only checks the snapshot that it is given")
 
     def run(self, candidate: Snapshot, *, secret: bool) -> None:
         """
-        Run the validators on values.
+        Run the validators on a candidate.
 
         Args:
             candidate: The values.
-            secret: Whether to quote no validator at all; else one is quoted unless what it says holds a secret.
+            secret: Whether to omit the message of a validator in any case. If False, the message is quoted unless it
+                contains a secret.
 
         Raises:
-            RegistryValidationError: One of them refuses.
+            RegistryValidationError: One of the validators refuses the candidate.
         """
         self.refuse_changes()
         me = threading.get_ident()
@@ -77,11 +78,11 @@ class RegistryValidators:
         finally:
             self._running.discard(me)
         if refusal is not None:
-            raise refusal  # outside of the handler, so that a secret does not hang on it as its context
+            raise refusal  # outside of the handler, so that no exception with a secret becomes its context
 
     def _refusal(self, validator: RegistryValidator, error: BaseException, *, secret: bool) -> RegistryValidationError:
         label = name_of(validator)
-        is_verdict = isinstance(error, ValueError)  # else a fault of the validator, which an `AuthorError` explains
+        is_verdict = isinstance(error, ValueError)  # any other exception is a fault of the validator
         if not is_verdict and self._is_news(validator, error):
             log_fault(f"registry validator {label}", "", error, secret=secret)
         refused = f"refused by the registry validator {label}"
@@ -94,7 +95,7 @@ class RegistryValidators:
 
     def _is_news(self, validator: RegistryValidator, error: BaseException) -> bool:
         """
-        Return whether a fault of a validator is asked about for the first time: what it refuses is checked again.
+        Return True at the first call for a fault of a validator: a refused change is checked, and fails, repeatedly.
         """
         is_news = not any(each is validator and fault is type(error) for each, fault in self._faults)
         if is_news:
@@ -107,7 +108,7 @@ class RegistryValidators:
 
 def _may_quote_secret(error: BaseException, candidate: Snapshot) -> bool:
     """
-    Return whether an exception, or one behind it, says the value of a secret flag, or that cannot be told.
+    Return True if an exception, or one chained to it, quotes a value of a secret flag, or if that cannot be decided.
     """
     secrets = {flag: value for flag, value in values_of(candidate).items() if pipeline_of(flag).secret}
     forms = (each for flag, value in secrets.items() for each in _forms(flag, value, candidate))
@@ -116,19 +117,19 @@ def _may_quote_secret(error: BaseException, candidate: Snapshot) -> bool:
 
 def _words_of(error: BaseException) -> Iterator[str]:
     """
-    Iterate over what an exception says, and those that stand behind it: a traceback shows them too.
+    Yield the messages of an exception and of those chained to it, because a traceback shows them all.
     """
     behind = [error]
-    for each in islice(behind, _MAX_BEHIND):  # which grows meanwhile
+    for each in islice(behind, _MAX_BEHIND):  # the list grows meanwhile
         yield text_of(each)
         yield from map(text_of, getattr(each, "__notes__", ()))
         behind += [other for other in (each.__cause__, each.__context__) if other is not None]
-        behind += getattr(each, "exceptions", ())  # of a group
+        behind += getattr(each, "exceptions", ())  # those of a group
 
 
 def _forms(flag: Flag[Any], value: Any, candidate: Snapshot) -> Iterator[Any]:
     """
-    Iterate over the values of a flag, those for keys too, and their texts.
+    Yield the values of a flag, with those for keys, and their texts.
     """
     table = tables_of(candidate).get(flag)
     keyed = [] if table is None else [each.value for layer in table.layers for each in layer]

@@ -1,5 +1,5 @@
 """
-What an updater does for the rules of its sources: asking for facts and for health, and saying when to look again.
+The part of an updater that follows the rules of its sources: it asks for facts and health, and plans the next look.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ class RuleFollower:
     The rules of an updater's sources, and the facts and the health that decide which are in force.
 
     Args:
-        sources: Hold the rules.
+        sources: The sources of the registry, which hold the rules.
         names: The names of the updater's sources.
-        facts: What the program knows of this process, or a function that says it.
-        healthy: Says whether the program is well.
+        facts: The facts of this process, or a function that returns them.
+        healthy: A function that returns whether the program is well.
 
     Raises:
-        DefinitionError: The facts are no texts by name, or one of the functions cannot be called.
+        DefinitionError: The facts are not a mapping of names to texts, or *facts* or *healthy* is no plain function.
 
-    Thread safety: one thread at a time, but for `due_seconds` and `status`.
+    Thread safety: one thread at a time, except for `due_seconds` and `status`.
     """
 
     def __init__(
@@ -56,21 +56,22 @@ class RuleFollower:
         self._sources: Final = sources
         self._contexts: Final = {name: sources.context_for(name) for name in names}
         self._given: Final = facts
-        self._is_reported = False  # that the facts cannot be read
-        self._tried_at = 0  # the last commit when refused rules were last looked for
-        self._dirty: Final[set[str]] = set()  # the sources whose rules may be other ones, whatever the time
-        self._reported_bakes: Final[set[str]] = set()  # by content: rules with a bake, without healthy=
+        self._is_reported = False  # whether it was logged that the facts cannot be read
+        self._tried_at = 0  # the number of the last commit at the last `look`
+        self._dirty: Final[set[str]] = set()  # the sources whose rules must be resolved again
+        self._reported_bakes: Final[set[str]] = set()  # the contents of rules whose bake was logged as useless
         self._health: Health | None = None
         if healthy is not None:
-            from dflag._health import Health  # most programs have none
+            from dflag._health import Health  # most programs have no health function
 
             self._health = Health(healthy)
 
     def ask_facts(self) -> None:
         """
-        Ask what is known of this process.
+        Ask for the facts of this process.
 
-        If that fails, the last facts stay. Only the first failure in a row is logged: each message may differ.
+        If that fails, the last facts stay. Of several failures in a row only the first is logged: the messages can
+        differ each time.
         """
         if self._given is None:
             facts: Any = {}
@@ -97,14 +98,14 @@ class RuleFollower:
 
     def look(self, commit_number: int, wake: Callable[[], None], *, is_read: bool) -> list[str]:
         """
-        Ask for health and, after a reading, for the facts; return the sources whose rules have to be resolved again.
+        Check the health and, after a reading, the facts; return the sources whose rules must be resolved again.
 
-        They count as resolved then, unless `put_back` is called.
+        After this call these rules count as resolved, unless `put_back` is called.
 
         Args:
-            commit_number: The number of the last commit. When it has changed, refused rules are tried again.
-            wake: Called when the program has said whether it is well, so that this is called again.
-            is_read: Whether a source was just read, for which the facts are asked for.
+            commit_number: The number of the last commit. If it has changed, refused rules are tried again.
+            wake: Called when the answer about the health has arrived, so that this method is called again.
+            is_read: Whether a source was just read. Only then the facts are asked for.
         """
         if self._health is not None:
             self._check_health(self._health, wake)
@@ -113,9 +114,9 @@ class RuleFollower:
         tried_at, self._tried_at = self._tried_at, commit_number
         for name, context in self._contexts.items():
             if context.next_look is not None and context.next_look <= context.now():
-                context.next_look = None  # else the thread would not rest if nothing can be resolved
+                context.next_look = None  # otherwise the thread would not rest if the rules cannot be resolved
                 self._dirty.add(name)
-            elif tried_at != self._tried_at and self._is_refused(name):  # what refused a rule may be another value now
+            elif tried_at != self._tried_at and self._is_refused(name):  # the value that conflicted can have changed
                 self._dirty.add(name)
         if not self._dirty:
             return []
@@ -131,7 +132,7 @@ class RuleFollower:
 
     def due_seconds(self) -> float | None:
         """
-        Return in how many seconds something changes or is to be asked; None for never.
+        Return in how many seconds a rule changes or the health must be checked; None for never.
         """
         if self._dirty:
             return 0.0
@@ -145,14 +146,14 @@ class RuleFollower:
 
     def wait_for_health(self) -> bool:
         """
-        Wait until a pending call of *healthy* returns or takes too long; return whether there was one.
+        Wait until a pending call of *healthy* returns or takes too long; return whether a call was pending.
         """
         return self._health is not None and self._health.wait()
 
     def report(self) -> None:
         """
-        Note what has come of the rules: log, once each, those that need something that the program does not pass to its
-        updater, and forget those that are gone.
+        Log, once each, the rules that need facts or a health function that the updater does not have, and forget the
+        rules that are gone.
         """
         for name, context in self._contexts.items():
             found = self._sources.state(name).rules
@@ -173,7 +174,7 @@ class RuleFollower:
 
     def states(self) -> list[tuple[str, RuleState]]:
         """
-        Return what each rule is now, beside the name of its source.
+        Return the state of each rule, with the name of its source.
         """
         return [
             (name, each)
@@ -184,7 +185,7 @@ class RuleFollower:
 
     def status(self) -> tuple[RuleStatus, ...]:
         """
-        Return what each rule of each source is now, as programs are shown it.
+        Return the state of each rule of each source as a public record.
         """
         return tuple(self._status(name, each) for name, each in self.states())
 
@@ -203,23 +204,23 @@ class RuleFollower:
     def _audience(self, source: str, rule: Rule | None) -> str:
         if rule is None:
             return ""
-        from dflag._rules import audience  # reading the rule has loaded it
+        from dflag._rules import audience  # imported already, when the rule was read
 
         shown = audience(rule)
         return MASK if shown and self._sources.state(source).reading.secret else shown
 
     def after_fork_in_child(self) -> None:
-        self._dirty.update(self._contexts)  # what a thread of the parent was about to resolve
+        self._dirty.update(self._contexts)  # a thread of the parent may have been about to resolve them
         if self._health is not None:
             self._health.forget()
 
     def _check_health(self, health: Health, wake: Callable[[], None]) -> None:
         """
-        Revert the rules whose bake has not ended, if the program is not well.
+        Revert the rules whose bake has not ended, if the program is not healthy.
         """
         baking = [(name, rule) for name in self._contexts for rule in self._baking(name)]
         if not baking:
-            health.forget()  # else a late answer would count for the next bake
+            health.forget()  # otherwise a late answer would count for the next bake
             return
         verdict = health.verdict({(name, rule.content) for name, rule in baking}, wake)
         if verdict is None:
@@ -246,7 +247,7 @@ class RuleFollower:
 
 def _problem_of(facts: object) -> str | None:
     """
-    Return what is wrong with facts, without the texts; None for nothing.
+    Return what is wrong with facts, without quoting the texts; None if nothing is wrong.
     """
     if not isinstance(facts, Mapping):
         return f"a value of type {type(facts).__name__}"

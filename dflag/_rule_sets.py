@@ -1,7 +1,7 @@
 """
 The rules of one source, as the state of a source holds them.
 
-`_rule_layers` makes them from texts, facts and time; a program without an updater does not import it.
+`_rule_layers` makes them from texts, facts and time. A program without an updater does not import that module.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 class Spot(NamedTuple):
     """
-    Where a rule stands, good or bad.
+    The position of a rule, good or bad.
 
     Attributes:
-        number: In the list, from 1.
-        place: In the text.
+        number: Its number in the list, from 1.
+        place: Its place in the text.
     """
 
     number: int
@@ -42,8 +42,8 @@ class ValidRule:
 
     Attributes:
         rule: The rule.
-        values: What it sets, by flag.
-        members: What it sets of single keys that belong to a map, by map.
+        values: The values that it sets, by flag.
+        members: The values that it sets for single keys of maps, by map flag and key.
     """
 
     __slots__ = ("members", "rule", "values")
@@ -61,16 +61,16 @@ class ValidRule:
 
     def moved(self, rule: Rule) -> ValidRule:
         """
-        Return the same for a rule with the same content, which may stand at another place.
+        Return this object for *rule*, which has the same content and may be at another place.
         """
         same = rule.number == self.rule.number and rule.place == self.rule.place
         return self if same else ValidRule(rule, self.values, self.members)
 
     def at(self, spot: Spot) -> ValidRule:
         """
-        Return the same at another place of the list.
+        Return the same rule at another place of the list.
         """
-        import dataclasses  # as heavy as the rest of this module; reading rules has loaded it
+        import dataclasses  # slow to import, but reading the rules has imported it already
 
         return self.moved(dataclasses.replace(self.rule, number=spot.number, place=spot.place))
 
@@ -81,8 +81,8 @@ class Active(NamedTuple):
 
     Attributes:
         valid: The rule.
-        threshold: The rule is in force for keys whose draw is below this.
-        since: When it came into force.
+        threshold: The rule is in force for the keys whose draw is below this number.
+        since: When the rule came into force.
     """
 
     valid: ValidRule
@@ -92,24 +92,24 @@ class Active(NamedTuple):
 
 class RuleSet(NamedTuple):
     """
-    The rules of a source, and what comes of them in this process. Never changes.
+    The rules of a source, and the values that they give in this process. It never changes.
 
     Attributes:
-        raw: What the source holds under the key for rules; None for nothing.
-        listing: The rules in the last list that could be read, good or bad.
-        bad_text: What is wrong with the text, by name of a rule or key.
-        good: The rules whose values the flags accept, in order; a bad rule is here with its last good text.
-        bad: The errors of the bad rules, by name, and of the key if the list is bad.
-        unknown: The names that rules set and no flag has.
-        usable: The good ones that the registry validators accept too; None while that was not tried.
-        refused_alone: The good ones that the registry validators refuse, with the reason.
-        last_usable: The last usable texts of rules in `refused_alone`, by name.
-        refused_together: The rules that are left out because they do not go together with others.
-        active: The usable ones that are in force.
-        entries: What they set, by the name of the flag.
-        keyed: What they set for keys.
-        place: Where the list stands.
-        spots: Where each rule stands, good or bad, by name.
+        raw: The raw value under the key for rules; None if the source has no rules.
+        listing: The well-formed rules of the last list that could be read, whether or not the flags accept them.
+        bad_text: The errors in the text itself, by ``rule:NAME``, or by the key if the whole list is bad.
+        good: The rules whose values the flags accept, in order. A bad rule with a name is here with its last good text.
+        bad: All errors of bad rules, by ``rule:NAME``, or by the key if the whole list is bad.
+        unknown: The names that rules set and that no flag has.
+        usable: The good rules that the registry validators accept too; None if that was not tried yet.
+        refused_alone: The good rules that the registry validators refuse, with the errors.
+        last_usable: The last usable texts of the rules in `refused_alone`, by name.
+        refused_together: The errors of the rules that are left out because they conflict with others, by ``rule:NAME``.
+        active: The usable rules that are in force.
+        entries: The values that the active rules set, by the name of the flag.
+        keyed: The values that the active rules set for keys, by flag.
+        place: The place of the list, for messages.
+        spots: The position of each rule, good or bad, by name.
     """
 
     raw: Raw | None = None
@@ -138,32 +138,32 @@ class RuleSet(NamedTuple):
     @property
     def rejected(self) -> Mapping[str, FlagValueError]:
         refused_alone = {RULE_PREFIX + valid.name: error for valid, error in self.refused_alone.items()}
-        return {**refused_alone, **self.bad, **self.refused_together}  # `bad` is about the text that is there now
+        return {**refused_alone, **self.bad, **self.refused_together}  # `bad` is about the present text
 
     @property
     def left_out(self) -> list[ValidRule]:
         """
-        The rules that are left out because they do not go together with others.
+        The rules that are left out because they conflict with others.
         """
         return [valid for valid in self.usable or () if RULE_PREFIX + valid.name in self.refused_together]
 
     @property
     def is_to_be_tried(self) -> bool:
         """
-        Whether to try rules against the registry validators: all of them, or again those that were refused.
+        Whether rules must be tried against the registry validators: all of them, or again those that were refused.
         """
         return self.usable is None or bool(self.refused_alone)
 
     @property
     def is_opposed(self) -> bool:
         """
-        Whether good rules are refused because of the values of other flags, which may change.
+        Whether good rules are refused because of the values of other flags, which can change.
         """
         return bool(self.refused_alone or self.refused_together)
 
     def is_like(self, other: RuleSet) -> bool:
         """
-        Return whether another set has the same rules in force, and the same ones refused.
+        Return whether another set has the same rules in force, and the same errors.
         """
         return (
             len(self.active) == len(other.active)

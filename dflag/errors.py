@@ -17,7 +17,7 @@ Every exception that dflag raises.
     ├── UpdaterStateError (RuntimeError)
     └── UpdateError
 
-Each one also derives from the builtin exception that a caller would already catch.
+Those with a builtin exception in parentheses also derive from it, so that a caller can catch either.
 This module imports nothing else of dflag.
 """
 
@@ -52,25 +52,25 @@ def __dir__() -> list[str]:
 
 
 MASK: Final = "******"
-"""What is shown in place of the value of a secret flag."""
+"""The text that is shown instead of the value of a secret flag."""
 
 _GIVEN_MAX_CHARACTERS: Final = 80
 """How much of a rejected value a message repeats: enough to recognise it, short enough for one log line."""
 
 _HEAD: Final = 4 * _GIVEN_MAX_CHARACTERS + 4
-"""How much of a value to look at for that, however large it is: a character has at most four bytes."""
+"""The part of a value that is read for such a message, however large the value: a character has at most four bytes."""
 
 MAX_HINTS: Final = 20
-"""For how many unknown names at once a near name is searched: 35 ms each with a thousand flags."""
+"""For how many unknown names at once a similar name is searched. Each takes 35 ms with a thousand flags."""
 
 _LEAST_BEGINNING: Final = 3
-"""How long an unknown name must be at least to be taken as the beginning of a longer one."""
+"""The minimum length of an unknown name that is taken as the beginning of a longer name."""
 
 _LONGEST_WAIT_SECONDS: Final = 1e9
-"""Thirty years: locks refuse to wait for much longer."""
+"""Thirty years. Locks refuse to wait for much longer."""
 
 _PROBLEM_MAX_CHARACTERS: Final = 1000
-"""How long the rest of a message may be: a validator or a library may have put the value into it."""
+"""The limit for the rest of a message. A validator or a library can have put the whole value into it."""
 
 
 class DflagError(Exception):
@@ -107,7 +107,7 @@ class UnknownFlagError(DflagError, LookupError):
 
     def __init__(self, message: str, *, flag_name: str = "") -> None:
         super().__init__(message)
-        self.flag_name = flag_name  # not Final: pickling brings it back as state
+        self.flag_name = flag_name  # not Final: unpickling sets it
 
 
 class FlagValueError(DflagError, ValueError):
@@ -116,8 +116,8 @@ class FlagValueError(DflagError, ValueError):
 
     Attributes:
         flag_name: The name of the flag.
-        raw: The value that was given, unchanged; ``"******"`` for a secret flag, ``...`` when it could not be read.
-        origin: Where it came from: a path, a source's name, ``"override"``.
+        raw: The value that was given, unchanged; ``"******"`` for a secret flag, ``...`` if it could not be read.
+        origin: The origin of the value: a path, a source's name, ``"override"``.
     """
 
     def __init__(
@@ -138,10 +138,10 @@ class FlagValueError(DflagError, ValueError):
         self.raw: Final[object] = MASK if secret else raw
         self.origin: Final = origin
         self._secret: Final = secret
-        self._space: Final = space  # as for `shorten`
+        self._space: Final = space  # see `shorten`
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The default would call the class with the finished message alone.
+        # The default would call the class with only the finished message.
         return _rebuild, (type(self), self.flag_name, self.problem, self.raw, self.origin, self._secret, self._extra())
 
     def _extra(self) -> dict[str, Any]:
@@ -150,7 +150,7 @@ class FlagValueError(DflagError, ValueError):
 
 class ParseError(FlagValueError):
     """
-    A text is not in the grammar of the flag's kind, or cannot be read at all.
+    A text does not match the grammar of the flag's kind, or cannot be read at all.
     """
 
 
@@ -159,7 +159,7 @@ class ValidationError(FlagValueError):
     A value of the right type is refused by limits, choices, a schema or a validator.
 
     Attributes:
-        json_path: The place of the fault in a JSON value (``"$.limits[2]"``), else None.
+        json_path: The place of the error in a JSON value (``"$.limits[2]"``), otherwise None.
     """
 
     def __init__(
@@ -182,13 +182,13 @@ class ValidationError(FlagValueError):
 
 class RegistryValidationError(DflagError):
     """
-    A registry validator refused a change. It is the value of `Revision.error`, and the cause of a refused ``set``.
+    A registry validator refused a change. `Revision.error` holds it. It is the cause of the error that ``set`` raises.
     """
 
 
 class StaticFlagError(DflagError):
     """
-    A static flag cannot be changed after the registry was frozen, or with a time limit.
+    A static flag was to be changed after the registry was frozen, or with a time limit.
     """
 
 
@@ -198,7 +198,7 @@ class SourceError(DflagError):
 
     Attributes:
         missing: True when the source does not exist, and False when it exists but cannot be read.
-        unreachable: True when the server does not answer, so that it is not known whether the source exists.
+        unreachable: True when the server does not answer, and it is unknown whether the source exists.
     """
 
     def __init__(self, message: str, *, missing: bool = False, unreachable: bool = False) -> None:
@@ -238,11 +238,11 @@ def check_argument(
     Raise `ArgumentError` unless an argument is of one of the types.
 
     Args:
-        name: Of the argument.
-        given: What was given.
-        types: The types allowed. A bool is no number here, unless bool is the type.
-        expected: What to call them in the message: ``"a text"``.
-        subject: What to begin the message with.
+        name: The name of the argument.
+        given: Its value.
+        types: The allowed types. A bool is accepted only if *types* is bool, and never as an int.
+        expected: The words for the types in the message: ``"a text"``.
+        subject: The beginning of the message.
     """
     if not isinstance(given, types) or (isinstance(given, bool) and types is not bool):
         raise ArgumentError(f"{subject}expected {name} as {expected}, got {shorten(given)}")
@@ -250,15 +250,15 @@ def check_argument(
 
 def checked_text(name: str, given: object, expected: str = "a text", *, subject: str = "") -> str:
     """
-    Return an argument that is a text as a plain `str`, or raise `ArgumentError`.
+    Return an argument that must be a text as a plain `str`, or raise `ArgumentError`.
 
-    A subclass, such as a member of a `str` enumeration, may print as anything.
+    An instance of a subclass, such as a member of a `str` enumeration, can print as another text.
 
     Args:
-        name: Of the argument.
-        given: What was given.
-        expected: What to call it in the message.
-        subject: What to begin the message with.
+        name: The name of the argument.
+        given: Its value.
+        expected: The words for a text in the message.
+        subject: The beginning of the message.
     """
     if isinstance(given, str):
         return str.__str__(given)
@@ -267,12 +267,12 @@ def checked_text(name: str, given: object, expected: str = "a text", *, subject:
 
 def checked_texts(name: str, given: Any, each: str = "each") -> tuple[str, ...]:
     """
-    Return an argument that is several texts as plain ones, or raise `ArgumentError`.
+    Return an argument that must be an iterable of texts as plain ones, or raise `ArgumentError`.
 
     Args:
-        name: Of the argument.
-        given: What was given.
-        each: What to call one of them in the message.
+        name: The name of the argument.
+        given: Its value.
+        each: The word for one of the texts in the message.
     """
     try:
         if isinstance(given, (str, bytes)):
@@ -285,14 +285,14 @@ def checked_texts(name: str, given: Any, each: str = "each") -> tuple[str, ...]:
 
 def one_or_more_texts(name: str, given: Any, each: str) -> tuple[str, ...]:
     """
-    Return what `checked_texts` does, of an argument that may be one text alone.
+    Return the same as `checked_texts`, for an argument that can also be a single text.
     """
     return checked_texts(name, (given,) if isinstance(given, str) else given, each)
 
 
 def check_arguments(*checks: tuple[str, object, type | tuple[type, ...], str]) -> None:
     """
-    Check several arguments, each as `check_argument` does.
+    Check several arguments with `check_argument`.
     """
     for name, given, types, expected in checks:
         check_argument(name, given, types, expected)
@@ -300,17 +300,17 @@ def check_arguments(*checks: tuple[str, object, type | tuple[type, ...], str]) -
 
 def check_seconds(name: str, given: Any, *, positive: bool = False, subject: str = "") -> float | None:
     """
-    Return a length of time, at most 1e9 seconds; None for None.
+    Return a duration in seconds, reduced to at most 1e9; None if *given* is None.
 
     Args:
-        name: Of the argument.
-        given: What was given.
-        positive: Whether it has to be above 0 and finite, instead of only no NaN.
-        subject: What to begin the message with.
+        name: The name of the argument.
+        given: Its value.
+        positive: Whether the duration must be above 0 and finite. If False, only NaN is refused.
+        subject: The beginning of the message.
 
     Raises:
-        ArgumentError: It is no number, and not None.
-        DefinitionError: It is no length of time.
+        ArgumentError: *given* is neither a number nor None.
+        DefinitionError: The number is not allowed.
     """
     if given is None:
         return None
@@ -328,16 +328,16 @@ def check_seconds(name: str, given: Any, *, positive: bool = False, subject: str
 
 def one_line(text: str) -> str:
     """
-    Escape what a terminal or a log would act on, as `repr` does, and cut what is too long to read.
+    Escape control characters as `repr` does, and cut a text that is too long to read.
 
-    A message may quote what somebody else has written: line ends in it would forge log lines.
+    A message can quote a text that somebody else has written. Line ends in that text would forge lines of the log.
     """
     return _cut(printable(_cut(text, _PROBLEM_MAX_CHARACTERS)), _PROBLEM_MAX_CHARACTERS)
 
 
 def printable(text: str) -> str:
     """
-    Escape what could forge a line of a log or command a terminal, however long the text is.
+    Escape the characters that could forge a line of a log or control a terminal, without cutting the text.
     """
     if text.isprintable():
         return text
@@ -346,9 +346,9 @@ def printable(text: str) -> str:
 
 def subject_of(name: object) -> str:
     """
-    Return what a message about a value begins with: a flag; for rules, which stand among flags, a rule or a key.
+    Return the subject of a message about a value: a flag; for an error of rules, the rule or the key of the list.
     """
-    if not isinstance(name, str):  # the declaration is refused for that
+    if not isinstance(name, str):  # for this the declaration is refused
         return f"flag {name!r}"
     name = str.__str__(name)  # as in `checked_text`
     if name[:5] == "rule:":
@@ -358,7 +358,7 @@ def subject_of(name: object) -> str:
 
 def named_rule(name: str) -> str:
     """
-    Return a rule's name as it stands in a sentence; one without a name is called by its place already.
+    Return the name of a rule for use in a sentence. The name of an unnamed rule is already its place.
 
     >>> named_rule("canary"), named_rule("rule 3")
     ("rule 'canary'", 'rule 3')
@@ -377,17 +377,17 @@ def _is_bytes(given: object) -> TypeGuard[bytes | bytearray | memoryview]:
 
 def shorten(given: object, space: str | None = None) -> str:
     """
-    Return the repr of a value, cut at the limit.
+    Return the repr of a value, cut to 80 characters.
 
     Args:
-        given: What was given.
-        space: What a text of a source loses around it, whose bytes are decoded if possible; None for a value that a
-            program gave, of which the type is shown too.
+        given: The value.
+        space: For a value from a source, the characters to strip from both ends of the text. Bytes are decoded if
+            possible. None for a value from the program: its repr also shows the type.
     """
     try:
         shown = repr(_head_of(given) if space is None else _text_in(given, space))
     except BaseException as error:  # a user's broken __repr__ must not hide the error that is reported
-        from dflag._faults import is_interrupt  # brings threading, which only a fault needs here
+        from dflag._faults import is_interrupt  # imports threading, which only this case needs
 
         if is_interrupt(error):
             raise
@@ -409,7 +409,7 @@ def _decoded(given: bytes | bytearray | memoryview) -> str | bytes:
     try:
         return head.decode()
     except UnicodeDecodeError as error:
-        # A head that is cut inside a character still reads as text.
+        # A head that is cut inside a character can still be shown as text.
         is_cut = len(head) < len(given) and error.end == len(head)
         return head[: error.start].decode() if is_cut else head
 
@@ -420,7 +420,7 @@ def _rebuild(
     problem: str,
     raw: object,
     origin: str,
-    secret: bool,  # noqa: FBT001 - called by pickle alone, by position
+    secret: bool,  # noqa: FBT001 - called only by pickle, by position
     extra: dict[str, Any],
 ) -> FlagValueError:
     return cls(flag_name, problem, raw=raw, origin=origin, secret=secret, **extra)
@@ -428,9 +428,9 @@ def _rebuild(
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """
-    Return the name that *name* may be meant for: the shortest that begins with it, else a similar one; None for none.
+    Return the name that was probably meant: the shortest that begins with *name*, otherwise a similar one, or None.
     """
-    import difflib  # slow to import, and needed on a mistake alone
+    import difflib  # slow to import, and needed only after a mistake
 
     known = list(names)
     begun = [each for each in known if each.startswith(name)] if len(name) >= _LEAST_BEGINNING else []
@@ -440,7 +440,7 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
 
 def did_you_mean(name: str, names: Iterable[str], form: str = " ({})") -> str:
     """
-    Return the question for the end of a message whether the nearest name was meant; the empty text for none.
+    Return a hint for the end of a message, which names the nearest name; the empty text if there is none.
     """
     near = nearest(name, names)
     return "" if near is None else form.format(f"did you mean {near!r}?")
@@ -450,16 +450,16 @@ def drop_frames(error: E) -> E:
     """
     Drop the tracebacks of an error and of its causes, with their frames.
 
-    The frames hold the text that was read and the state before it, with its errors. If a text is wrong in a new way at
-    each reading, every reading would stay in memory. They also hold the texts of secrets.
+    The frames hold the text that was read and the previous state, with the previous errors. If each reading had a new
+    error, every reading would stay in memory. The frames also hold the texts of secrets.
     """
     pending: list[BaseException | None] = [error]
-    seen: set[int] = set()  # a chain may be a ring
+    seen: set[int] = set()  # a chain can be a ring
     while pending:
         link = pending.pop()
         if link is not None and id(link) not in seen:
             seen.add(id(link))
-            BaseException.with_traceback(link, None)  # not on the instance: a frozen dataclass refuses
+            BaseException.with_traceback(link, None)  # not by assignment, which a frozen dataclass refuses
             pending += (link.__cause__, link.__context__)
             if isinstance(link, BaseExceptionGroup):
                 pending += link.exceptions
@@ -468,7 +468,7 @@ def drop_frames(error: E) -> E:
 
 def unknown_flag(name: object, names: Iterable[str]) -> UnknownFlagError:
     """
-    Make the error for a name that no flag has, with the nearest one as a hint.
+    Return the error for a name that no flag has, with the nearest name as a hint.
     """
     if not isinstance(name, str):
         return UnknownFlagError(f"expected the name of a flag, got {shorten(name)}")
@@ -478,21 +478,21 @@ def unknown_flag(name: object, names: Iterable[str]) -> UnknownFlagError:
 
 def foreign_flag(name: str) -> UnknownFlagError:
     """
-    Make the error for a flag that a registry does not have: one of another registry, or of none.
+    Return the error for a flag that belongs to another registry, or to none.
     """
     return UnknownFlagError(f"flag {name!r} does not belong to this registry", flag_name=name)
 
 
 def unknown_flags(unknown: Iterable[str], names: Iterable[str]) -> list[UnknownFlagError]:
     """
-    Make the errors for several names at once; the first of them have hints.
+    Return the errors for several unknown names; the first `MAX_HINTS` of them have hints.
     """
     return [unknown_flag(name, names if number < MAX_HINTS else ()) for number, name in enumerate(unknown)]
 
 
 def unknown_keys(unknown: Iterable[str], names: Iterable[str], source: str) -> list[UnknownFlagError]:
     """
-    Make the errors for the keys of a source that no flag has; the first of them have hints.
+    Return the errors for the unknown keys of a source; the first `MAX_HINTS` of them have hints.
     """
     return [_unknown_key(key, names if number < MAX_HINTS else (), source) for number, key in enumerate(unknown)]
 

@@ -1,7 +1,7 @@
 """
 The facts of a process, for the rules of its sources: ``Updater(..., facts=...)``.
 
-Facts are texts by name. A rule names some of them: ``when: {zone: eu-1}``.
+A fact is a text with a name. A rule selects processes by their facts: ``when: {zone: eu-1}``.
 """
 
 from __future__ import annotations
@@ -24,29 +24,30 @@ def __dir__() -> list[str]:
 
 
 _TOPOLOGY: Final = {"zone": "topology.kubernetes.io/zone", "region": "topology.kubernetes.io/region"}
-"""The labels that Kubernetes copies from the node to the pod: from 1.35 on, or 1.33 with a feature gate."""
+"""The labels that Kubernetes copies from the node to the pod, since 1.35, or since 1.33 with a feature gate."""
 
 _VERSION_LABEL: Final = "app.kubernetes.io/version"
 
 _VARIABLES: Final = {"pod": "POD_NAME", "namespace": "POD_NAMESPACE", "node": "NODE_NAME"}
 
 _LINE: Final = re.compile(r'([^=\s]+)="((?:[^"\\]|\\.)*)"')
-"""A label as the kubelet writes it: the value as Go quotes texts, ``%q``."""
+"""A label as the kubelet writes it. Go quotes the value, with ``%q``."""
 
 _MAX_BYTES: Final = 1 << 20
-"""More than the labels of any pod: the API server takes objects of at most 1.5 MiB, and labels far below."""
+"""More than the labels of any pod: the API server accepts objects of at most 1.5 MiB, and far less for the labels."""
 
 
 def kubernetes(podinfo: str | os.PathLike[str] = "/etc/podinfo") -> Callable[[], Mapping[str, str]]:
     """
     Return a function that reads the facts of a pod, for ``Updater(..., facts=...)``.
 
-    The facts are ``pod`` (``POD_NAME``, or the name of the host), ``namespace`` (``POD_NAMESPACE``), ``node``
-    (``NODE_NAME``), and of the labels ``version``, ``zone``, ``region`` and ``label.<name>``. What is not there is
-    left out. The manifest has to pass variables and labels to the pod, through the downward API.
+    The facts ``pod`` (``POD_NAME``, or the name of the host), ``namespace`` (``POD_NAMESPACE``) and ``node``
+    (``NODE_NAME``) come from the environment. The labels give ``version``, ``zone``, ``region`` and ``label.<name>``.
+    A fact that is not known is left out. The manifest must pass variables and labels to the pod, through the downward
+    API.
 
     Args:
-        podinfo: The directory of the downward-API volume, with a file ``labels``; each call reads it anew.
+        podinfo: The directory of the downward-API volume, with a file ``labels``. Each call reads the file again.
 
     Thread safety: any thread.
 
@@ -77,10 +78,10 @@ def _facts(labels_path: str) -> dict[str, str]:
 
 def _read_labels(path: str) -> dict[str, str]:
     """
-    Read the file of labels; there are none where it is not mounted.
+    Return the labels in a file, by name; none if the file is not mounted.
 
     Raises:
-        OSError: It is there and cannot be read: the facts before stay.
+        OSError: The file exists and cannot be read. The previous facts stay.
     """
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
@@ -92,6 +93,6 @@ def _read_labels(path: str) -> dict[str, str]:
 
 def _unquote(quoted: str) -> str:
     """
-    Undo Go's quoting; the values of labels need none, those of annotations may.
+    Undo Go's quoting. The values of labels never need it; the values of annotations can.
     """
     return re.sub(r"\\(.)", lambda match: {"n": "\n", "t": "\t"}.get(match[1], match[1]), quoted)

@@ -1,7 +1,7 @@
 """
 The levels of the standard library's loggers as a flag.
 
-Use it to debug a running process for a while, without a restart:
+Use the flag to debug a running process for some time, without a restart:
 
 >>> import dflag, logging
 >>> from dflag.logging import add_loglevel_flag
@@ -40,55 +40,56 @@ def __dir__() -> list[str]:
 
 
 VERBOSE: Final = 15
-"""The Go library's level between debug and info, which Python has not."""
+"""The Go library's level between debug and info, which Python does not have."""
 
 _ROOT: Final = "root"
 _SEPARATORS: Final = frozenset(",=")
 
 _MAX_LEVEL: Final = 1_000
-"""The highest level as a number: twenty times that of ``critical``."""
+"""The highest number that is accepted as a level: twenty times that of ``critical``."""
 
 _MAX_LOGGERS: Final = 100
-"""How many loggers one text may name: more than anybody debugs at once, and few enough to read quickly."""
+"""How many loggers one text can name: more than anybody debugs at once, and few enough to read quickly."""
 
 _MAX_NAME_CHARACTERS: Final = 200
 _MAX_NAME_PARTS: Final = 20
-"""How long the name of a logger may be, and how deep: `logging` keeps each name and one for each of its parents."""
+"""The limits for the name of a logger: `logging` keeps an entry for each name and for each of its parents."""
 
 _MAX_MADE: Final = 1_000
-"""How many loggers that the program does not have may be made in a process, since `logging` keeps each for good."""
+"""How many loggers that the program does not have can be created in a process: `logging` never frees a logger."""
 
 
 def add_loglevel_flag(registry: RegistryLike, name: str = "loglevel", logger: str = "") -> DynamicFlag[str]:
     """
     Declare a dynamic flag that sets the levels of loggers.
 
-    Its text is a level, for *logger*, or ``LOGGER=LEVEL`` for another one, or several of both separated by commas:
-    ``debug``, ``info,app.db=debug``, ``root=warning,app=15``. A level is a name in any case, of `logging` (those of
-    ``addLevelName`` too) or of the Go library, or a number. The flag's value is the text in a canonical form.
+    The text of the flag is a list of items, separated by commas. An item is a level, for *logger*, or ``LOGGER=LEVEL``
+    for another logger: ``debug``, ``info,app.db=debug``, ``root=warning,app=15``. A level is a number, or a name from
+    `logging` (with those of ``addLevelName``) or from the Go library, in upper or lower case. The flag's value is the
+    text in a canonical form.
 
-    The default is empty and changes no level. A logger that the text no longer names gets back the level that it had
-    before, unless the program has set another one meanwhile. Where several flags name one logger, the one that was set
-    last decides, until its text no longer names that logger.
+    The default is empty and changes no level. A logger that the text no longer names gets its previous level back,
+    unless the program has set another level meanwhile. If several flags name one logger, the flag that was set last
+    decides, until its text no longer names that logger.
 
     A text names at most 100 loggers, with names of at most 200 characters and 20 parts. `logging` never frees a logger.
-    So when 1,000 loggers that the program does not use have been named in a process, further ones are refused.
+    So after 1,000 loggers that the program does not use were named in a process, further ones are refused.
 
     Args:
-        registry: Where to declare it.
+        registry: The registry in which to declare the flag.
         name: The flag's name.
-        logger: The logger that a level without a name is for; empty for the root logger.
+        logger: The logger for a level without a name; empty for the root logger.
 
     Returns:
-        The flag. It is the same one when it was declared like this before, so a program can start several times in one
-        process.
+        The flag. A second call with the same arguments returns the same flag, so a program can start several times in
+        one process.
 
     Raises:
         DefinitionError: *logger* cannot be the name of a logger in a text.
-        DuplicateFlagError: Another flag has the name, or the same with another *logger*.
+        DuplicateFlagError: Another flag has the name, or this one was declared with another *logger*.
 
     Thread safety: any thread. Levels are set on the registry's notifier thread, after the value is visible;
-    ``registry.flush()`` waits for it.
+    ``registry.flush()`` waits for that.
     """
     registry = registry_of(registry)
     main = _main(checked_text("logger", logger, "the name of a logger"))
@@ -110,7 +111,7 @@ def add_loglevel_flag(registry: RegistryLike, name: str = "loglevel", logger: st
 _added: Final[weakref.WeakKeyDictionary[FlagRegistry, dict[tuple[str, str], DynamicFlag[str]]]] = (
     weakref.WeakKeyDictionary()
 )
-"""The flags that were declared here, by their name and their logger's."""
+"""The flags that were declared here, by the name of the flag and of its logger."""
 
 
 class _Logger:
@@ -121,7 +122,7 @@ class _Logger:
     def __init__(self, name: str) -> None:
         self._target: Final = logging.getLogger(None if name == _ROOT else name)
         self._before = self._since = self._target.level
-        # Weak, so that the flags of a registry that is gone do not count.
+        # Weak, so that the flags of a freed registry do not count.
         self._wanted: Final[weakref.WeakKeyDictionary[_Levels, int]] = weakref.WeakKeyDictionary()
 
     def is_wanted(self, flag: _Levels) -> bool:
@@ -129,9 +130,9 @@ class _Logger:
 
     def want(self, flag: _Levels, level: int | None) -> None:
         """
-        Set the level that a flag wants; with None the level of another flag, or else the one before all of them.
+        Set the level that a flag wants; with None restore the level of another flag, or the one before all flags.
         """
-        if self._target.level != self._since:  # the program has set it after all of them
+        if self._target.level != self._since:  # the program has set another level since
             self._before = self._target.level
             self._wanted.clear()
         self._wanted.pop(flag, None)
@@ -149,7 +150,7 @@ class _Loggers(ForkFollower):
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._changed: Final[dict[str, _Logger]] = {}
-        self._made: Final[set[str]] = set()  # those that did not exist before their names came
+        self._made: Final[set[str]] = set()  # the loggers that did not exist before a text named them
         follow_forks(self)
 
     def set(self, flag: _Levels, levels: Mapping[str, int]) -> None:
@@ -167,7 +168,7 @@ class _Loggers(ForkFollower):
 
     def check_new(self, names: Iterable[str]) -> None:
         """
-        Raise `ValueError` when too many loggers would be made.
+        Raise `ValueError` if too many loggers would be created.
         """
         missing = self._missing(names)
         if missing and len(self._made) + len(missing) > _MAX_MADE:
@@ -182,7 +183,7 @@ class _Loggers(ForkFollower):
     # --- forking
 
     def after_fork_in_child(self) -> None:
-        # Not taken before: setting a level takes the lock of logging too, which a fork may hold already.
+        # Not taken before the fork: setting a level also takes the lock of logging, which a fork can hold already.
         self._lock = threading.RLock()
 
 
@@ -191,7 +192,7 @@ _loggers: Final = _Loggers()
 
 class _Levels:
     """
-    What the text of one flag says.
+    The parser for the text of one flag, and the owner of the levels that the text sets.
     """
 
     def __init__(self, main: str) -> None:
@@ -199,10 +200,10 @@ class _Levels:
 
     def canonical(self, text: str) -> str:
         """
-        Return the plainest form: the main logger's level alone in front, then the others in order.
+        Return the canonical form: first the main logger's level without its name, then the other loggers in order.
 
         Raises:
-            ValueError: It is not in the grammar, or names too many loggers.
+            ValueError: The text does not match the grammar, or names too many loggers.
         """
         levels = self._parse(text)
         _loggers.check_new(levels)
@@ -236,7 +237,7 @@ class _Levels:
 
 def _main(logger: str) -> str:
     """
-    Return the name of the logger that a level without a name is for.
+    Return the name of the logger for a level without a name.
     """
     if not logger or logger.lower() == _ROOT:
         return _ROOT
@@ -268,7 +269,7 @@ def _level(text: str) -> int:
 
 def _name(level: int) -> str:
     """
-    Print a level as it may be read again: by the name that `logging` has for it, or as a number.
+    Return the text of a level, which can be parsed again: the name that `logging` has for it, or the number.
     """
     name = logging.getLevelName(level).strip().lower()
     if _known().get(name) == level:
@@ -278,9 +279,9 @@ def _name(level: int) -> str:
 
 def _known() -> dict[str, int]:
     """
-    Map the names of levels to levels: of the Go library, and of `logging` as it is now, but for those no text can have.
+    Return the levels by name: those of the Go library, and the present ones of `logging` whose name a text can contain.
 
-    Programs pad names so that the lines of a log are aligned.
+    The names are stripped, because programs pad them to align the lines of a log.
     """
     names = {name.strip().lower(): level for name, level in logging.getLevelNamesMapping().items()}
     return {"verbose": VERBOSE} | {

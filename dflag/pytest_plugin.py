@@ -1,7 +1,7 @@
 """
-For pytest: overrides and registries that end with the test as they began, overrides that should have, and a volume.
+A plugin for pytest: overrides and registries that are restored after a test, a check for overrides, and a volume.
 
-pytest loads this module by itself wherever dflag is installed; ``-p no:dflag`` turns it off.
+pytest loads this module by itself if dflag is installed; ``-p no:dflag`` turns it off.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from dflag._transaction import Token
     from dflag.testing import ConfigMapVolume, Overrides
 
-# What the fixtures need beyond this is imported at first use: pytest starts with every test run of every user.
+# The fixtures import everything else at first use, because pytest loads this module in every test run.
 
 MARKER: Final = (
     "dflag(target, values=None, /, **more): override flags for each test, as dflag.testing.override does: "
@@ -40,7 +40,7 @@ MARKER: Final = (
 
 def pytest_configure(config: pytest.Config) -> None:
     """
-    Make the marker known.
+    Register the marker.
     """
     config.addinivalue_line("markers", MARKER)
 
@@ -60,18 +60,18 @@ def dflag_override() -> Iterator[Overrides]:
 @pytest.fixture
 def dflag_isolated(dflag_override: Overrides) -> Callable[[RegistryLike], None]:
     """
-    Leave a registry as it was before, at the end of the test: ``dflag_isolated(registry)``.
+    Restore the present state of a registry at the end of the test: ``dflag_isolated(registry)``.
     """
     from dflag.testing import isolated
 
-    # Together with overrides, so that what a test began last ends first, whatever the order of its fixtures.
+    # On one stack with the overrides, so that the last one begun ends first, whatever the order of the fixtures.
     return lambda registry: dflag_override._stack.enter_context(isolated(registry))
 
 
 @pytest.fixture
 def configmap_volume(tmp_path: Path) -> ConfigMapVolume:
     """
-    A ConfigMap volume in tmp_path, which publishes as the kubelet does.
+    A ConfigMap volume in tmp_path, which publishes values as the kubelet does.
     """
     from dflag.testing import ConfigMapVolume
 
@@ -81,10 +81,10 @@ def configmap_volume(tmp_path: Path) -> ConfigMapVolume:
 @pytest.fixture(autouse=True)
 def _dflag_guard(request: pytest.FixtureRequest) -> Iterator[None]:
     """
-    Do what the markers say, and fail a test that leaves a flag overridden.
+    Apply the overrides of the markers, and fail a test that leaves a flag overridden.
     """
     # pytest sets up fixtures of plugins before others of the same scope, and those of wider scopes before them.
-    # So this one sees all that a test and its own fixtures leave, and nothing that is to outlive the test.
+    # So this one sees every override that a test and its own fixtures leave, and none that should outlive the test.
     _before[request.config] = before = _Overridden(_before.get(request.config))
     markers = list(request.node.iter_markers("dflag"))  # the closest first
     if markers:
@@ -109,9 +109,9 @@ def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, pluggy.Result[object]]:
     """
-    Leave alone what a fixture of a wider scope overrides that is first asked for while a test runs.
+    Let the overrides of a fixture of a wider scope outlive the test that first requests the fixture.
 
-    What one overrides that fails goes at once: nothing else ends it, and no guard of a test sees it begin.
+    If the fixture fails, drop its overrides at once: nothing else ends them, and no test's guard sees them begin.
     """
     if fixturedef.scope == "function":
         yield
@@ -131,11 +131,11 @@ def pytest_fixture_setup(
 
 class _Overridden:
     """
-    The flags that are overridden at one moment, in all registries that there are then.
+    The flags that are overridden at one moment, in all registries that exist then.
 
     Args:
-        earlier: An earlier moment, of which is taken what has not changed: late in a long run thousands of registries
-            are alive, and nearly all of them are at rest.
+        earlier: An earlier moment. The entries of registries that have not changed since are reused: late in a long run
+            thousands of registries are alive, and nearly none of them changes.
     """
 
     def __init__(self, earlier: _Overridden | None) -> None:
@@ -144,7 +144,7 @@ class _Overridden:
 
     def accept_since(self, earlier: _Overridden) -> None:
         """
-        Count as overridden at this moment too what was overridden between an earlier one and now.
+        Treat the overrides that were set between *earlier* and now as if they had existed at this moment.
         """
         for store in followers(Store):
             before = self._seen.get(store, _NOTHING)
@@ -152,11 +152,11 @@ class _Overridden:
 
     def restore(self) -> list[str]:
         """
-        Bring the overrides of this moment back where others were put since, and describe the flags concerned.
+        Undo the overrides that were set after this moment, and return descriptions of their flags.
         """
         left = []
         changed = [(store, new) for store in followers(Store) if (new := self._new(store))]
-        # A registry that the test made for itself may die with what is set there.
+        # A registry that only the test holds can be freed together with its overrides.
         is_any_new = any(store not in self._seen for store, _ in changed)
         kept = self._seen.keys() | (_held_stores() if is_any_new else ())
         for store, new in changed:
@@ -175,16 +175,16 @@ class _Overridden:
 
 
 _before: Final[weakref.WeakKeyDictionary[pytest.Config, _Overridden]] = weakref.WeakKeyDictionary()
-"""What was overridden when the running test began; beside pytest's own stash, which came with pytest 7."""
+"""The overrides at the start of the running test. pytest's own stash could hold them only since pytest 7."""
 
 
 _setting_up: Final[list[_Overridden]] = []
-"""What was overridden when each fixture of a wider scope began that is being set up, the outermost first."""
+"""For each fixture of a wider scope that is being set up, the overrides at its start; the outermost first."""
 
 
 class _Seen(NamedTuple):
     """
-    The overrides of one registry, and what stands for the state that they are of; None where they are of several.
+    The overrides of one registry, and the token of the state in which they were read; None if that is not one state.
     """
 
     token: Token | None
@@ -198,7 +198,7 @@ def _look(store: Store, seen: _Seen | None) -> _Seen:
     """
     Return the overrides of a registry; the same object as *seen* if nothing has changed since.
     """
-    token = store.token  # first: what changes meanwhile is looked for again
+    token = store.token  # first: after a change in the meantime the next call looks again
     if seen is not None and seen.token is token:
         return seen
     with store.lock:
@@ -208,9 +208,9 @@ def _look(store: Store, seen: _Seen | None) -> _Seen:
 
 def _held_stores() -> set[object]:
     """
-    Return the stores of what modules hold, registries and flags that are bound to none: other tests may import it too.
+    Return the stores of the registries and flags that modules hold, because other tests can import them too.
 
-    One look at all modules, which have a hundred thousand names in a large program.
+    This looks at every name of all modules, a hundred thousand in a large program, so it is called only if needed.
     """
     return {
         _store_of(value)
@@ -220,7 +220,7 @@ def _held_stores() -> set[object]:
 
 
 def _store_of(value: Any) -> object:
-    # By type and not isinstance, which wakes objects that pretend to be of another class.
+    # By type, because isinstance runs code of objects that pretend to be of another class.
     kind = type(value)
     if issubclass(kind, type) and issubclass(value, FlagValues):
         value = getattr(value, "registry", None)

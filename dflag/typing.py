@@ -1,5 +1,5 @@
 """
-Types for annotations: protocols and aliases of what dflag's functions take and return.
+Types for annotations: protocols and aliases for the arguments and results of dflag's functions.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ JSONValue: TypeAlias = Any
 """A JSON value: None, bool, int, float, str, or a read-only list or dict of these."""
 
 Wake: TypeAlias = Callable[[], None]
-"""A function that a watch calls, from any thread, to have its source looked at again."""
+"""A function that a watch calls, from any thread, when its source should be looked at again."""
 
 
 class Validator(Protocol[T_contra]):
     """
-    A check of one value: raise `ValueError` to refuse it.
+    A function that checks one value. It raises `ValueError` to refuse the value.
     """
 
     def __call__(self, value: T_contra, /) -> object: ...
@@ -44,7 +44,7 @@ class Callback(Protocol[T_contra]):
 
 class Parser(Protocol[T_co]):
     """
-    A function that turns a text into a value: raise `ValueError` to refuse the text.
+    A function that turns a text into a value. It raises `ValueError` to refuse the text.
     """
 
     def __call__(self, text: str, /) -> T_co: ...

@@ -1,7 +1,7 @@
 """
 Checks for ``validator=``.
 
-Each function makes a validator: a callable that raises `ValueError` to refuse a value, and whose repr says what it is.
+Each function returns a validator: a callable that raises `ValueError` to refuse a value. Its repr says what it accepts.
 
 >>> import dflag.validators
 >>> dflag.validators.in_range(min=1, max=10)
@@ -42,11 +42,11 @@ T = TypeVar("T")
 @final
 class _Check(Generic[T]):
     """
-    A test with the words for what it wants.
+    A validator: a test of a value, and the words for the values that pass it.
 
     Attributes:
-        keywords: The same in the keywords of JSON Schema, where it has some, with Python values:
-            for those who have to say it in another language, or to find values that pass.
+        keywords: The same test as keywords of JSON Schema, with Python values, if JSON Schema has keywords for it.
+            They serve to translate the test into another language, or to find values that pass.
     """
 
     __slots__ = ("_passes", "_wanted", "keywords")
@@ -66,9 +66,9 @@ class _Check(Generic[T]):
 
 def keywords_of(validator: object) -> Mapping[str, Any]:
     """
-    Return what a validator of this module demands, in the keywords of JSON Schema; nothing for any other validator.
+    Return the demands of a validator of this module as keywords of JSON Schema; an empty mapping for other validators.
     """
-    # A user's callable may have keywords of its own: those of functools.partial are arguments.
+    # A user's callable can have an attribute "keywords" too: that of functools.partial holds arguments.
     return validator.keywords if isinstance(validator, _Check) else {}
 
 
@@ -76,14 +76,15 @@ def in_range(*, min: Any = None, max: Any = None) -> Validator[Any]:
     """
     Accept values between two limits, both inclusive.
 
-    For int, float and duration flags ``min=`` and ``max=`` do the same; this one takes any values that compare.
+    For int, float and duration flags ``min=`` and ``max=`` do the same. This validator works for all values that can be
+    compared.
 
     Args:
-        min: The least value allowed, or None for no such limit.
-        max: The greatest value allowed, or None for no such limit.
+        min: The least value allowed, or None for no lower limit.
+        max: The greatest value allowed, or None for no upper limit.
 
     Raises:
-        DefinitionError: Neither limit is given, or they leave no value between them, or cannot be compared.
+        DefinitionError: Neither limit is given, *min* is above *max*, or the two cannot be compared.
 
     >>> import dflag
     >>> flags = dflag.FlagRegistry()
@@ -99,7 +100,7 @@ def in_range(*, min: Any = None, max: Any = None) -> Validator[Any]:
     if max is None:
         return _Check(f"a value of at least {min}", lambda value: bool(value >= min), minimum=min)
     try:
-        crossed = not min <= max  # the opposite of > for numbers, but not for NaN
+        crossed = not min <= max  # the same as min > max for numbers, but not for NaN
     except TypeError as error:
         raise ArgumentError(
             f"expected min and max that compare, got min={shorten(min)} and max={shorten(max)}"
@@ -111,13 +112,13 @@ def in_range(*, min: Any = None, max: Any = None) -> Validator[Any]:
 
 def matches(pattern: str | re.Pattern[str]) -> Validator[str]:
     """
-    Accept texts in which a regular expression is found, anywhere unless it is anchored.
+    Accept texts in which a regular expression matches, at any place unless it is anchored.
 
     Args:
         pattern: The expression, as text or compiled.
 
     Raises:
-        DefinitionError: It is no expression of texts.
+        DefinitionError: *pattern* is not a regular expression for texts.
 
     >>> import dflag
     >>> flags = dflag.FlagRegistry()
@@ -230,7 +231,7 @@ def one_of(*choices: T) -> Validator[T]:
     """
     Accept the values given here and no others.
 
-    ``choices=`` does the same, and shows the choices on the page and in the help too.
+    ``choices=`` does the same, and also shows the choices on the page and in the help.
 
     Raises:
         DefinitionError: No choice is given.
