@@ -1,5 +1,5 @@
 """
-Consistent views: snapshots of a registry, and pins that make ``get()`` answer from one.
+Consistent views: snapshots of a registry, and pins that make ``get()`` answer from a snapshot.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     class FlagLike(Protocol[T_co]):
         """
-        What a snapshot knows of a flag: its name, and from the type of ``get`` the type of its value.
+        The part of a flag that a snapshot uses: the name, and for type checkers the type of the value.
         """
 
         name: str
@@ -40,14 +40,14 @@ _NO_TABLES: Final[Mapping[Any, Any]] = {}
 @final
 class Snapshot(NeverCopied, Mapping[str, Any]):
     """
-    The values of all flags of a registry at one revision; never changes.
+    The values of all flags of a registry at one revision. A snapshot never changes.
 
-    A mapping of names to values, in name order. Look values up by name, or by flag, which keeps their type.
-    Two snapshots are equal when they are the same object.
+    It is a mapping of names to values, in name order. Values can be looked up by name, or by flag, which keeps their
+    type. Two snapshots are equal if they are the same object.
 
     Attributes:
-        revision: The number of the revision, a cache key. A pin that puts values on top keeps the number of what is
-            beneath them.
+        revision: The number of the revision, which can serve as a cache key. The snapshot of a pin with values of its
+            own has the number of the snapshot below them.
 
     Thread safety: any thread, lock-free.
 
@@ -82,7 +82,7 @@ class Snapshot(NeverCopied, Mapping[str, Any]):
             self._values: Final = values
             self._instances: Final[dict[type, Any]] = {}
             self.revision: Final = revision
-        else:  # by object's own method: that of this class refuses
+        else:  # by the method of `object`, because that of this class refuses
             set_slot = object.__setattr__
             set_slot(self, "_flags", flags)
             set_slot(self, "_replaced", replaced)
@@ -98,7 +98,7 @@ class Snapshot(NeverCopied, Mapping[str, Any]):
         raise AttributeError(f"a snapshot never changes: cannot delete {name!r}")
 
     def __eq__(self, other: object) -> bool:
-        return self is other  # a mapping would be compared by its values, and have no hash
+        return self is other  # the default of a mapping compares the values and has no hash
 
     if TYPE_CHECKING:
 
@@ -114,7 +114,7 @@ class Snapshot(NeverCopied, Mapping[str, Any]):
     def __getitem__(self, key: FlagLike[Any] | str) -> Any:
         flag = self._flags.get(key) if isinstance(key, str) else key
         try:
-            return self._values[flag]  # type: ignore[index]  # a name that is not known gives None, which is no key
+            return self._values[flag]  # type: ignore[index]  # an unknown name gives None, which is no key
         except KeyError:
             raise self._missing(key) from None
 
@@ -132,12 +132,12 @@ class Snapshot(NeverCopied, Mapping[str, Any]):
     def get(self, key: FlagLike[T]) -> T | None: ...
     @overload
     def get(self, key: FlagLike[T], default: D) -> T | D: ...
-    # pyright wants an overload for each of the base class, one of which it calls unreachable here.
+    # pyright demands every overload of the base class, and calls one of them unreachable here.
     def get(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, key: FlagLike[Any] | str, default: Any = None
     ) -> Any:
         """
-        Return the value of a flag, or *default* when the snapshot has no such flag.
+        Return the value of a flag, or *default* if the snapshot does not have the flag.
         """
         flag = self._flags.get(key) if isinstance(key, str) else key
         return self._values.get(flag, default)  # type: ignore[arg-type]  # as above
@@ -152,10 +152,10 @@ class Snapshot(NeverCopied, Mapping[str, Any]):
 
         Args:
             flag: The flag, or its name.
-            key: The key as a text: the name of a tenant, the id of a user.
+            key: The key as a text, such as the name of a tenant or the id of a user.
 
         Raises:
-            UnknownFlagError: The snapshot has no such flag.
+            UnknownFlagError: The snapshot does not have the flag.
             DflagError: The flag was declared without ``by=``.
 
         Thread safety: any thread, lock-free.
@@ -170,9 +170,9 @@ class Snapshot(NeverCopied, Mapping[str, Any]):
 
     def _table(self, key: FlagLike[Any] | str) -> Table:
         flag = self._flags.get(key) if isinstance(key, str) else key
-        table = self._tables.get(flag)  # type: ignore[arg-type]  # None, for a name that is not known, is no key
+        table = self._tables.get(flag)  # type: ignore[arg-type]  # None, for an unknown name, is no key
         if table is None:
-            self[key]  # raises for a flag that is not known
+            self[key]  # raises for an unknown flag
             raise unkeyed(flag.name if flag is not None else "")
         return table
 
@@ -197,30 +197,30 @@ tables_of: Final[Callable[[Snapshot], Mapping[Any, Table]]] = attrgetter("_table
 """Return the tables of a snapshot's keyed flags, by flag."""
 
 flags_of: Final[Callable[[Snapshot], Mapping[str, Any]]] = attrgetter("_flags")
-"""Return the flags of a snapshot by name: the same object for every snapshot of one registry."""
+"""Return the flags of a snapshot by name. This is the same object for every snapshot of one registry."""
 
 instances_of: Final[Callable[[Snapshot], dict[type, Any]]] = attrgetter("_instances")
-"""Return the instances of `dflag.Flags` classes that were made of a snapshot, so that each is made once."""
+"""Return the instances of `dflag.Flags` classes that hold the values of a snapshot. Each is made only once."""
 
 
 Replaced: TypeAlias = "list[tuple[Mapping[Any, Any], Replaced]]"
 """
-What commits after a snapshot have replaced. The list is empty while the snapshot is in force. Later it has one item:
-the old contents of what was changed, and the list of a later snapshot. So a snapshot that is kept leads to its own old
-contents, and they are freed together with it.
+The contents that commits after a snapshot have replaced. The list is empty while the snapshot is in force. Later it has
+one item: the old contents of the changed objects, and the list of a later snapshot. So a snapshot that is kept leads to
+its own old contents, and they are freed together with it.
 """
 
 replaced_of: Final[Callable[[Snapshot], Replaced]] = attrgetter("_replaced")
-"""Return what the commit after a snapshot has replaced."""
+"""Return the contents that the commit after a snapshot has replaced."""
 
 
 def as_of(snapshot: Snapshot, thing: T, read: Callable[[T], D]) -> D:
     """
-    Return what *read* returned for a thing at a snapshot, such as the layers of a flag or the state of a source.
+    Return the result that *read* had for a thing at a snapshot, such as the layers of a flag or a source's state.
     """
     replaced = replaced_of(snapshot)
     while True:
-        current = read(thing)  # first: *replaced* shows any commit since
+        current = read(thing)  # first, because *replaced* then shows any commit that has changed it
         if not replaced:
             return current
         before, replaced = replaced[0]
@@ -230,11 +230,12 @@ def as_of(snapshot: Snapshot, thing: T, read: Callable[[T], D]) -> D:
 
 def forget_between(snapshots: Iterable[Snapshot]) -> None:
     """
-    Link each of some snapshots directly to the next one of them, past those that nobody keeps.
+    Link each of the given snapshots directly to the next of them, without those in between, which nobody keeps.
 
-    Otherwise a snapshot that is kept for long would keep what every later commit has replaced, not only its own part.
+    Otherwise a snapshot that is kept for long would keep the contents that every later commit has replaced, and not
+    only those that differ from its own.
 
-    Thread safety: any thread; if two threads do it at once, each leaves a chain from which nothing is missing.
+    Thread safety: any thread; two threads at once each leave a complete chain.
     """
     kept = [replaced_of(snapshot) for snapshot in snapshots]
     stops = set(map(id, kept))
@@ -246,11 +247,11 @@ def forget_between(snapshots: Iterable[Snapshot]) -> None:
 
 def with_values(snapshot: Snapshot, values: Mapping[Any, Any], layers: Mapping[Any, object]) -> Snapshot:
     """
-    Return the same view with other values for some flags, for every key of a keyed one.
+    Return a copy of a snapshot with other values for some flags; a keyed flag gets the value for every key.
 
     Args:
-        snapshot: The view.
-        values: The other values.
+        snapshot: The snapshot.
+        values: The other values, by flag.
         layers: The layers that `as_of` returns for these flags.
     """
     tables = {
@@ -266,7 +267,7 @@ def matcher_of(snapshot: Snapshot, flag: FlagLike[Any] | str) -> Callable[[str],
     Return the function that finds the `KeyedValue` for a key of a flag; it returns None for a key without one.
 
     Raises:
-        UnknownFlagError: The snapshot has no such flag.
+        UnknownFlagError: The snapshot does not have the flag.
         DflagError: The flag was declared without ``by=``.
     """
     return snapshot._table(flag).match
@@ -274,24 +275,24 @@ def matcher_of(snapshot: Snapshot, flag: FlagLike[Any] | str) -> Callable[[str],
 
 def unkeyed(name: str) -> DflagError:
     """
-    Make the error for a flag that has no values by key.
+    Return the error for a flag that has no values by key.
     """
     return DflagError(f"flag {name!r}: for_() needs a flag that is declared with by=")
 
 
 class Pin:
     """
-    One ``pinned()`` block: what ``get()`` answers from in the contexts that see it.
+    One ``pinned()`` block. In the contexts that see the pin, ``get()`` answers from its snapshot.
 
-    Closing empties it, so that a task that outlives the block sees live values again.
+    Closing a pin empties it, so that a task that outlives the block sees live values again.
 
     Attributes:
-        owner: The store whose values it pins.
+        owner: The store whose values the pin holds.
         snapshot: The values.
-        parent: The pin around it, or None.
+        parent: The pin around this one, or None.
         values: The values of the snapshot, until the pin is closed.
-        instances: What ``current()`` of a `dflag.Flags` class returns where this pin is the innermost one; None if no
-            pin is for the class.
+        instances: The results of ``current()`` for `dflag.Flags` classes while this is the innermost pin. None for a
+            class that no pin concerns.
     """
 
     __slots__ = ("_lent", "instances", "owner", "parent", "snapshot", "tables", "values")
@@ -303,31 +304,31 @@ class Pin:
         self.tables: Mapping[FlagLike[Any], Table] = snapshot._tables
         self.values: Mapping[FlagLike[Any], Any] = snapshot._values
         self.instances: dict[object, Any] = {}
-        self._lent: set[Pin] = set()  # the pins that hold an instance made of this pin's snapshot
+        self._lent: set[Pin] = set()  # the pins that hold an instance with the values of this pin's snapshot
 
     def lend(self, key: object, instance: object, borrower: Pin) -> None:
         """
-        Keep an instance made of this pin's snapshot in *borrower*, a context's innermost pin, until this pin closes.
+        Keep an instance with this pin's values in *borrower*, a context's innermost pin, until this pin closes.
         """
         self._lent.add(borrower)
         borrower.instances[key] = instance
-        if self not in open_pins:  # closed meanwhile, perhaps before the line above
+        if self not in open_pins:  # it was closed meanwhile, perhaps before the line above
             borrower.instances = {}
 
     def beyond(self, flag: FlagLike[T]) -> T:
         """
-        Return the value of a flag that this pin does not hold: from an outer pin, else the live one.
+        Return the value of a flag that this pin does not hold: from an outer pin, otherwise the live value.
         """
         pin = self.parent
         while pin is not None:
             if flag in pin.values:
-                return pin.values[flag]  # type: ignore[no-any-return]  # the values of all flags in one mapping
+                return pin.values[flag]  # type: ignore[no-any-return]  # one mapping has the values of all flags
             pin = pin.parent
         return _live(flag)  # type: ignore[no-any-return]  # as above
 
     def table_of(self, flag: FlagLike[Any]) -> Table | None:
         """
-        Return the table of a keyed flag in this pin, an outer one, else live; None for a flag without ``by=``.
+        Return the table of a keyed flag from this or an outer pin, otherwise the live one; None without ``by=``.
         """
         pin: Pin | None = self
         while pin is not None:
@@ -350,7 +351,7 @@ class Pin:
 
 def _in_force(flag: FlagLike[Any]) -> Any:
     """
-    Return a flag's value from its registry's snapshot: without the GIL, a commit may be setting the flags one by one.
+    Return a flag's value from its registry's snapshot: without the GIL, a commit can be setting the flags one by one.
     """
     return store_of(flag).value_in_force(flag)
 
@@ -360,7 +361,7 @@ _live: Final[Callable[[FlagLike[Any]], Any]] = value_of if has_gil() else _in_fo
 
 
 def _table_in_force(flag: FlagLike[Any]) -> Table | None:
-    return store_of(flag).table_in_force(flag)  # type: ignore[no-any-return]  # what a flag asks of its `Owner`
+    return store_of(flag).table_in_force(flag)  # type: ignore[no-any-return]  # a method of `Owner`
 
 
 table_of: Final[Callable[[FlagLike[Any]], Table | None]] = attrgetter("_table")
@@ -373,18 +374,18 @@ class _LiveValues(dict["FlagLike[Any]", Any]):
     """
 
     __slots__ = ()
-    # With the GIL this is `value_of`, which is no function and so is called with the key alone.
+    # With the GIL this is `value_of`. It is not a function, so it is called with only the key.
     __missing__ = value_of if has_gil() else staticmethod(_in_force)
 
 
 open_pins: Final[set[Pin]] = set()
-"""The pins open in any context."""
+"""The pins that are open in any context."""
 
 NO_PIN: Final = Pin(None, Snapshot({}, _LiveValues(), 0), None)
 """
-Stands for no pin, so that a read need not test for None: a pinned read costs 1.8 plain methods instead of 2.0.
+The pin of contexts that have none. So a read needs no test for None: a pinned read costs 1.8 plain methods, not 2.0.
 
-A read outside of any pin costs more while another context has one: 2.7 instead of 1.6.
+A read outside of any pin costs more while another context has a pin: 2.7 instead of 1.6.
 """
 
 _pin: Final[ContextVar[Pin]] = ContextVar("dflag_pin", default=NO_PIN)
@@ -395,7 +396,7 @@ reset_pin: Final = _pin.reset
 
 def innermost_pin(owner: object = None) -> Pin | None:
     """
-    Find the innermost pin that this context sees and that is still open: of *owner*, or of any when it is None.
+    Return the innermost open pin that this context sees: of the store *owner*, or of any store if that is None.
     """
     pin: Pin | None = current_pin()
     while pin is not None and (pin not in open_pins or (owner is not None and pin.owner is not owner)):

@@ -1,7 +1,7 @@
 """
-The sources of one registry: their ranks, what is in force of each, and how their values are applied.
+The sources of one registry: their ranks, their states in force, and the application of their values.
 
-Batches are committed together: all of them or none (`SourceLayers.apply_all`), or each as far as its values are good
+Batches are committed together: all of them or none (`SourceLayers.apply_all`), or from each the good values
 (`SourceLayers.apply_each`).
 """
 
@@ -52,10 +52,11 @@ _BY_PROGRAM: Final = ApplyOptions(rules=False)
 
 class Counting(Protocol):
     """
-    What the results of a source's readings are counted for.
+    An object for which the results of a source's readings are counted.
 
     Attributes:
-        counted: The results when another one began to feed the source; None while they are counted for this one.
+        counted: The results up to the moment when another object took over the source; None while results are counted
+            for this one.
     """
 
     counted: Results | None
@@ -63,58 +64,58 @@ class Counting(Protocol):
 
 class SourceLayers:
     """
-    The sources of one registry: their ranks, what is in force of each, and how their values are applied.
+    The sources of one registry: their ranks, their states in force, and the application of their values.
 
     Attributes:
-        reports: What was logged about them.
+        reports: The record of what was logged about the sources.
 
     Thread safety: any thread.
     """
 
     def __init__(self, store: Store) -> None:
         self._store: Final = store
-        self._states: Final[dict[str, Cell]] = {}  # in the order in which they were named, which is their rank
-        self._below_arguments: Final[set[str]] = set()  # the sources that environment and command line hide
+        self._states: Final[dict[str, Cell]] = {}  # in the order in which the sources were added: the lowest rank first
+        self._below_arguments: Final[set[str]] = set()  # the sources that rank below environment and command line
         self._claims: Final[dict[str, weakref.ref[object]]] = {}
-        self._counting: Final[dict[str, weakref.ref[Counting]]] = {}  # whose results those of a source are
-        self._contexts: Final[dict[str, RuleContext]] = {}  # of the sources that updaters have followed
+        self._counting: Final[dict[str, weakref.ref[Counting]]] = {}  # for whom the results of a source are counted
+        self._contexts: Final[dict[str, RuleContext]] = {}  # for the sources that updaters have followed
         self.reports: Final = SourceReports(store)
 
     # --- naming
 
     def state(self, name: str) -> SourceState:
         """
-        Return what is in force of a source; an empty state for an unknown name.
+        Return the state of a source; an empty state for an unknown name.
         """
         cell = self._states.get(name)
         return empty_state(name) if cell is None else _state_of(value_of(cell))
 
     def state_at(self, name: str, snapshot: Snapshot) -> SourceState:
         """
-        Return what was in force of a source at a snapshot; an empty state for an unknown name.
+        Return the state of a source at the time of a snapshot; an empty state for an unknown name.
         """
         cell = self._states.get(name)
         return empty_state(name) if cell is None else _state_of(as_of(snapshot, cell, value_of))
 
     def states(self) -> dict[str, SourceState]:
         """
-        Return what is in force of every source, in the order of their ranks.
+        Return the states of all sources, the lowest rank first.
         """
         with self._store.own_lock:  # not `lock`: a forked child calls this while it renews its locks
             return {name: _state_of(value_of(cell)) for name, cell in self._states.items()}
 
     def claim(self, name: str, owner: object, *, below_arguments: bool) -> None:
         """
-        Name a source that *owner* alone will feed, until it releases the claim or is gone.
+        Reserve a source for *owner*, until it releases the claim or is freed.
 
         Args:
             name: The name of the source.
-            owner: The updater that feeds it.
-            below_arguments: Whether environment and command line rank above it.
+            owner: The updater that feeds the source.
+            below_arguments: Whether environment and command line rank above the source.
 
         Raises:
             DefinitionError: Another updater feeds a source of this name, one of dflag's own layers has the name, or the
-                source has values at another rank.
+                source already has values at another rank.
         """
         with self._store.lock:
             holder = self._claims.get(name)
@@ -126,18 +127,18 @@ class SourceLayers:
 
     def context_for(self, name: str) -> RuleContext:
         """
-        Return the context of a source's rules, made at the first call; from then on its rules are followed.
+        Return the context of a source's rules. The first call makes it, and from then on the rules are followed.
         """
         context = self._contexts.get(name)
         if context is None:
-            from dflag._rule_layers import RuleContext  # brings datetime
+            from dflag._rule_layers import RuleContext  # imports datetime
 
             context = self._contexts.setdefault(name, RuleContext())
         return context
 
     def rule_states(self, name: str) -> list[RuleState]:
         """
-        Return what each rule of a source is now.
+        Return the present state of each rule of a source.
         """
         from dflag._rule_layers import states
 
@@ -145,7 +146,7 @@ class SourceLayers:
 
     def start_results(self, name: str, feed: Counting) -> None:
         """
-        Count the results of a source's readings for *feed* from now on; the counts of the one before stay its own.
+        Count the results of a source's readings for *feed* from now on. The previous feed keeps its own counts.
         """
         cell = self._states[name]
         with self._store.lock:
@@ -155,7 +156,7 @@ class SourceLayers:
                 return
             if before is not None:
                 before.counted = results
-            # An updater that starts again goes on from its own counts; a new one knows of no reading.
+            # An updater that starts again continues its own counts; a new updater starts with empty results.
             own = Results() if feed.counted is None else results.counting(feed.counted)
             self._counting[name], feed.counted = weakref.ref(feed), None
             if own != results:
@@ -166,14 +167,14 @@ class SourceLayers:
         with self._store.lock:
             holder = self._claims.get(name)
             if holder is not None and holder() is owner:
-                self._claims.pop(name, None)  # a signal handler may have done it in the middle of this
+                self._claims.pop(name, None)  # a default, because a signal handler can have removed it just now
 
     def add(self, name: str) -> None:
         """
-        Add a source, ranked above those named before.
+        Add a source, which ranks above the sources that were added before. Do nothing if it was added already.
 
         Raises:
-            DefinitionError: It is the name of a layer of dflag's own.
+            DefinitionError: The name is empty, or is the name of one of dflag's own layers.
         """
         if name in self._states:
             return
@@ -190,7 +191,7 @@ class SourceLayers:
         if below_arguments is (name in self._below_arguments):
             return
         if any(name in layers_of(flag) for flag in list(self._store.flags.values())):
-            # Another rank would change values, of frozen flags too, and no revision would say so.
+            # Another rank would change values, also of frozen flags, without a revision.
             raise DefinitionError(
                 f"source {name!r} already has values {'above' if below_arguments else 'below'} the command line; "
                 f"use below_arguments={not below_arguments}, or empty it first with apply({{}}, source={name!r})"
@@ -200,7 +201,7 @@ class SourceLayers:
 
     def _rank_all(self) -> None:
         ranked: tuple[str, ...] | None = None
-        while ranked != tuple(self._states):  # again if a signal handler has named another source meanwhile
+        while ranked != tuple(self._states):  # again if a signal handler has added another source meanwhile
             ranked = tuple(self._states)
             above = [name for name in reversed(ranked) if name not in self._below_arguments]
             below = [name for name in reversed(ranked) if name in self._below_arguments]
@@ -208,12 +209,12 @@ class SourceLayers:
 
     def owners(self) -> list[object]:
         """
-        Return what feeds sources now, once for each of its sources.
+        Return the objects that feed sources now, each once for every source that it feeds.
 
-        An updater does from its making, and from each start, to its stop.
+        An updater feeds its sources from its creation, and from each start, until it is stopped.
         """
         with self._store.lock:
-            owners = [claim() for claim in list(self._claims.values())]  # at once: a signal handler may name others
+            owners = [claim() for claim in list(self._claims.values())]  # a copy: a signal handler can add more
         return [owner for owner in owners if owner is not None]
 
     # --- going back, after a test
@@ -231,11 +232,11 @@ class SourceLayers:
 
     def bring_back(self, kept: Kept) -> None:
         """
-        Bring back the ranks of the sources, what was reported of them, and what their rules remember.
+        Restore the ranks of the sources, the record of reported keys, and the memories of rules.
 
         The caller holds the store's lock.
 
-        Sources that were named since are forgotten, unless an updater feeds them: then they come last.
+        Sources that were added since are forgotten. If an updater feeds such a source, it is kept as the last one.
         """
         fed = {name for name, claim in self._claims.items() if claim() is not None}
         cells = {name: self._states.get(name, Cell(state)) for name, state in kept.states.items()}
@@ -245,15 +246,15 @@ class SourceLayers:
         self._below_arguments.clear()
         self._below_arguments.update(kept.below_arguments)
         self.reports.unknown = kept.reported.copy()
-        for name, context in self._contexts.items():  # all: an updater may hold a context that was made since
+        for name, context in self._contexts.items():  # all, because an updater can hold a context that was made since
             context.bring_back(kept.memories.get(name))
         self._rank_all()
 
     def cells_of(self, kept: Kept) -> list[tuple[Cell, SourceState]]:
         """
-        Return the cell of each source with its state in *kept*; an empty state if it was named since.
+        Return the cell of each source with its state in *kept*; an empty state if the source was added since.
 
-        An updater that feeds a source applies the differences again at its next look.
+        An updater that feeds such a source applies the differences again at its next look.
         """
         return [(cell, kept.states.get(name, empty_state(name))) for name, cell in self._states.items()]
 
@@ -270,11 +271,11 @@ class SourceLayers:
         self, readings: Mapping[str, Reading], options: ApplyOptions = _USUAL, *, known_only: bool = False
     ) -> tuple[dict[str, Outcome], list[DflagError]]:
         """
-        Replace the layers of all sources in one commit; or change, report and count nothing.
+        Replace the layers of all sources in one commit; if anything is bad, change, report and count nothing.
 
         Args:
             readings: The complete values of each source.
-            options: How to apply them, and for whom.
+            options: The options for applying them.
             known_only: Whether a key that no flag has counts as bad.
 
         Returns:
@@ -288,12 +289,12 @@ class SourceLayers:
         self, readings: Mapping[str, Reading], options: ApplyOptions, *, known_only: bool
     ) -> tuple[list[Batch], dict[str, Outcome], list[DflagError]] | None:
         """
-        Commit all sources; return the batches, their outcomes, and the errors; None when another commit came first.
+        Commit all sources; return the batches, their outcomes, and the errors; None if another commit came first.
         """
         token = self._store.token
         batches = self._parse(readings, options)
         errors: list[DflagError] = []
-        for batch in batches:  # also batches with nothing new: their bad values may have been skipped before
+        for batch in batches:  # also batches with nothing new: an earlier reading can have skipped their bad values
             errors += batch.state.rejected.values()
             if known_only:
                 errors += unknown_keys(sorted(batch.state.unknown), self._store.flags, batch.name)
@@ -307,7 +308,7 @@ class SourceLayers:
 
     def _errors_of_rules(self, batches: Sequence[Batch], refusal: RegistryValidationError) -> list[DflagError]:
         """
-        Return the errors of the rules without which a registry validator would accept; empty if no rule is to blame.
+        Return the errors of the rules without which the values would be accepted; empty if no rule is to blame.
         """
         for mended in without_some_rules(self._store, batches, self._contexts, refusal):
             edits, keyed = _edits_of(mended)
@@ -324,15 +325,15 @@ class SourceLayers:
         fresh: Collection[Flag[Any]] = (),
     ) -> dict[str, Outcome]:
         """
-        Replace the layers of each source, in one commit, as far as each can be applied.
+        Replace the layers of the sources in one commit, as far as their values are good.
 
-        A bad value keeps the last good one of its source. If a registry validator refuses the sources
-        together, they are applied without one of them, or else each by itself in its own commit.
+        A bad value is refused, and the last good value of its source stays. If a registry validator refuses the sources
+        together, they are applied without one of them. If that fails too, each is applied in a commit of its own.
 
         Args:
             readings: The complete values of each source.
-            options: How to apply them, and for whom.
-            atomic: Leave a source as it is while any of its values is bad.
+            options: The options for applying them.
+            atomic: Leave a source unchanged if any of its values is bad.
             fresh: Flags that were declared just now.
 
         Returns:
@@ -356,11 +357,11 @@ class SourceLayers:
         self, readings: Mapping[str, Reading], options: ApplyOptions, *, atomic: bool, fresh: Collection[Flag[Any]]
     ) -> tuple[list[Batch], dict[str, Outcome], dict[str, RegistryValidationError]] | None:
         """
-        Commit what can be committed of all sources, if nothing else is committed meanwhile.
+        Commit as much of the sources as possible, if nothing else is committed meanwhile.
 
         Returns:
-            The batches, the outcomes of those that were committed, and the error that refused all of them together, by
-            source; None when another commit came first.
+            The batches, the outcomes of those that were committed, and, by source, the error that refused all of them
+            together. None if another commit came first.
         """
         token = self._store.token
         batches = self._parse(readings, options, fresh)
@@ -380,7 +381,7 @@ class SourceLayers:
 
     def catch_up(self, flags: Collection[Flag[Any]]) -> None:
         """
-        Apply what the sources hold for newly declared flags, in one commit.
+        Apply the values that the sources hold for newly declared flags, in one commit.
         """
         if not self._states:  # the usual case
             return
@@ -409,16 +410,16 @@ class SourceLayers:
 
     def _commit(self, batches: Sequence[Batch], token: Token, options: ApplyOptions) -> dict[str, Outcome] | None:
         """
-        Commit batches in one step; return None when another commit came first.
+        Commit batches in one step; return None if another commit came first.
 
         Args:
-            batches: What was parsed.
-            token: The store's before that.
-            options: For whom.
+            batches: The batches.
+            token: The token of the store from before the batches were parsed.
+            options: The options for applying them.
 
         Raises:
-            RegistryValidationError: A registry validator refuses.
-            _UnwantedError: They are not wanted any more.
+            RegistryValidationError: The values are refused together.
+            _UnwantedError: The values are no longer wanted.
         """
         if not batches:
             return {}
@@ -438,7 +439,7 @@ class SourceLayers:
             return None
         self._note_unknowns(unknowns, batches)
         if options.background:
-            yield_interpreter()  # the readers of the new values go first, what follows can wait
+            yield_interpreter()  # the readers of the new values go first: the rest of this method can wait
         self._store.report(transaction, [*edits, *keyed])
         return {batch.name: self._settle(*each) for batch, each in zip(batches, cells, strict=True)}
 
@@ -450,10 +451,11 @@ class SourceLayers:
         options: ApplyOptions,
     ) -> list[tuple[Cell, Deferred[tuple[Outcome, SourceState]]]] | None:
         """
-        Return the cell of each source with what it holds after the commit; None if the end of a test's block has
-        removed a source meanwhile.
+        Return the cell of each source with its content after the commit; None if a source is gone.
+
+        The end of a test's block can have removed a source meanwhile.
         """
-        pending_restart = self.pending_restart(batches)  # now: later other sources may have other values
+        pending_restart = self.pending_restart(batches)  # now, because the values of other sources can change later
         cells = []
         for batch in batches:
             cell = self._states.get(batch.name)
@@ -466,18 +468,20 @@ class SourceLayers:
 
     def _settle(self, cell: Cell, made: Deferred[tuple[Outcome, SourceState]]) -> Outcome:
         """
-        Work out what came of a commit, and leave the state itself in the cell: then a reader of it needs no call.
+        Compute the outcome of a commit, and put the computed state into the cell, so that its readers need no call.
         """
         outcome, state = made.get()
         with self._store.own_lock:
-            if value_of(cell) is made:  # else another thread has applied something newer
+            if value_of(cell) is made:  # otherwise another thread has applied a newer reading
                 set_value(cell, state)
         return outcome
 
     def _are_current(self, batches: Iterable[Batch]) -> bool:
         """
-        Return whether each batch is still valid: it was parsed against the state in force, the current maps and the
-        current freeze, and no flag that was declared since would take one of its keys.
+        Return whether each batch is still valid.
+
+        A batch is valid if it was parsed against the state in force, the current maps and the current freeze, and if no
+        flag that was declared since takes one of its keys.
         """
         for batch in batches:
             if (
@@ -493,10 +497,10 @@ class SourceLayers:
         self, batches: list[Batch], good: Sequence[Batch], error: RegistryValidationError, *, with_rules: bool
     ) -> Iterator[tuple[list[Batch], Sequence[Batch]]]:
         """
-        Yield what to try when a registry validator refuses *good*: all batches, and those of them to commit.
+        Yield the alternatives if the batches in *good* are refused: all batches, and those of them to commit.
 
         First leave out some of the rules. Then leave out one source, the last one first. The others are tried together,
-        because one may need what another sets.
+        because one source can need the values of another.
         """
         for mended in without_some_rules(self._store, batches, self._contexts, error) if with_rules else ():
             yield mended, [batch for batch in mended if batch.is_new]
@@ -511,7 +515,7 @@ class SourceLayers:
         options: ApplyOptions,
     ) -> dict[str, Outcome]:
         """
-        Make the outcomes of the batches that were not committed, record them, and log all outcomes.
+        Return all outcomes, after making and recording those of the batches that were not committed, and logging all.
         """
         outcomes = dict(committed)
         left = [batch for batch in batches if batch.name not in committed]
@@ -533,7 +537,7 @@ class SourceLayers:
 
     def _newly_unknown(self, batches: Iterable[Batch], options: ApplyOptions) -> dict[str, list[str]]:
         """
-        Return for each source the keys that no flag has and that were never reported. Each counts for one source.
+        Return for each source the unknown keys that were never reported. Each key counts for only one source.
         """
         unknowns: dict[str, list[str]] = {}
         for batch in batches if options.report_unknown else ():
@@ -544,7 +548,7 @@ class SourceLayers:
 
     def _note_unknowns(self, unknowns: Mapping[str, Iterable[str]], batches: Iterable[Batch]) -> None:
         """
-        Note which unknown keys are reported. Call it after the commit: an outdated attempt reports nothing.
+        Record which unknown keys are reported. Call this after the commit: an outdated attempt reports nothing.
         """
         for batch in batches:
             if batch.name in unknowns:
@@ -552,7 +556,7 @@ class SourceLayers:
 
     def _keep_results(self, batch: Batch, outcome: Outcome) -> None:
         """
-        Record what came of a batch that was not committed, if that is news.
+        Record the outcome of a batch that was not committed, if it is new.
         """
         cell, base = self._states.get(batch.name), batch.base
         results = base.results
@@ -567,7 +571,7 @@ class SourceLayers:
         def attempt() -> bool | None:
             token = self._store.base().token
             if self.state(batch.name) is not base:
-                return True  # another thread has applied something newer, which has results of its own
+                return True  # another thread has applied a newer reading, with results of its own
             return self._store.set_cells(token, [(cell, state)]) or None
 
         self._store.turns.run(attempt)
@@ -576,15 +580,15 @@ class SourceLayers:
 
     def pending_restart(self, batches: Iterable[Batch] = ()) -> tuple[str, ...]:
         """
-        Return the static flags whose value would differ after a restart, over all layers.
+        Return the static flags whose value would differ after a restart, with all layers taken into account.
 
         Args:
-            batches: What to count as applied.
+            batches: The batches to treat as applied.
         """
         states = self.states()
         for batch in batches:
             states[batch.name] = batch.state
-        for state in states.values():  # mostly none deviates, and a reader waits for the values
+        for state in states.values():  # a fast path for the usual case that none deviates: readers wait for the values
             if state.deviating:
                 return tuple([flag.name for flag, _ in self._after_restart(states)])
         return ()
@@ -597,7 +601,7 @@ class SourceLayers:
 
     def _after_restart(self, states: Mapping[str, SourceState]) -> list[tuple[Flag[Any], Any]]:
         """
-        Do as `after_restart`, from given states. Compares a user's values, so it is not called under a lock.
+        Like `after_restart`, but for the given states. It compares a user's values, so do not call it under a lock.
         """
         names: set[str] = set()
         for state in states.values():
@@ -615,8 +619,9 @@ class SourceLayers:
 
 def _state_of(held: SourceState | Deferred[tuple[Outcome, SourceState]]) -> SourceState:
     """
-    Return the state that the cell of a source holds. After a commit, the first who asks works it out: no user's code
-    runs, so this may be asked under a lock.
+    Return the state that the cell of a source holds. After a commit, the first call computes it.
+
+    No code of a user runs, so this may be called under a lock.
     """
     return held.get()[1] if isinstance(held, Deferred) else held
 
@@ -632,7 +637,7 @@ def _edits_of(batches: Sequence[Batch]) -> tuple[list[Edit], list[KeyedEdit]]:
 
 class _UnwantedError(Exception):
     """
-    A commit is not wanted any more: the updater was stopped meanwhile.
+    A commit is no longer wanted, because the updater was stopped meanwhile.
     """
 
 
@@ -641,10 +646,10 @@ class Kept(NamedTuple):
     The state of all sources at one moment.
 
     Attributes:
-        states: What was in force of each, in the order of their ranks.
-        below_arguments: The sources that environment and command line hide.
+        states: The state of each source, the lowest rank first.
+        below_arguments: The sources that rank below environment and command line.
         reported: The unknown keys that were reported.
-        memories: What the rules of each source remember.
+        memories: The memory of the rules of each source.
     """
 
     states: Mapping[str, SourceState]

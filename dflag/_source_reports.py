@@ -1,5 +1,5 @@
 """
-What is logged about sources: once each, for as long as it lasts.
+Logging about the values of sources. A problem that lasts is logged once.
 """
 
 from __future__ import annotations
@@ -29,36 +29,36 @@ if TYPE_CHECKING:
     from dflag.typing import Raw
 
 _MAX_REMEMBERED: Final = 10_000
-"""How many unknown names that are gone again to remember as reported, since ever new ones must not fill the memory."""
+"""How many reported unknown names to remember. The number is limited, because a source can have new ones each time."""
 
 _MAX_NAMED: Final = 10
-"""How many flags one line of the log names."""
+"""How many flags one line of the log names at most."""
 
 
 _printed_name: Final = lru_cache(maxsize=64)(one_line)
-"""Sources have few names, each of which is logged again and again."""
+"""Return the name of a source for the log. Cached, because there are few sources and their names are logged often."""
 
 
 class SourceReports:
     """
-    What was logged about the sources of one registry, so that it is logged once.
+    Logs events of the sources of one registry, and remembers what was logged, so that it is logged only once.
 
     Attributes:
         unknown: The unknown keys that were reported.
 
-    Thread safety: any thread; two that log the same at once may log it twice.
+    Thread safety: any thread; two threads that log the same event at once can log it twice.
     """
 
     def __init__(self, store: Store) -> None:
         self._store: Final = store
         self.unknown = ReportedKeys()
-        self._left_alone: Final[set[str]] = set()  # the sources
-        self._retired: Final[set[str]] = set()  # the keys
-        self._waiting: dict[str, Any] = {}  # by name the values of static flags that wait for a restart
+        self._left_alone: Final[set[str]] = set()  # the sources whose rules are ignored
+        self._retired: Final[set[str]] = set()  # the retired keys that were found
+        self._waiting: dict[str, Any] = {}  # the values of static flags that wait for a restart, by name
 
     def log_rules_left_alone(self, name: str, values: Mapping[str, Raw]) -> None:
         """
-        Log that a source has rules which nobody resolves.
+        Log, once for each source, that its rules are ignored.
         """
         if name not in self._left_alone:
             self._left_alone.add(name)
@@ -72,17 +72,17 @@ class SourceReports:
         waiting: Sequence[tuple[Flag[Any], Any]],
     ) -> None:
         """
-        Log what came of applying readings.
+        Log the outcomes of applying readings.
 
         Args:
-            outcomes: By the name of the source.
-            states: What is in force of each source.
+            outcomes: The outcomes, by the name of the source.
+            states: The states of the sources, by name.
             waiting: The static flags that wait for a restart, with the value that each would have then.
         """
         for name, outcome in outcomes.items():
             source = _printed_name(name)
             for key, rejection in outcome.newly_rejected.items():
-                # The source may be gone by now: with the end of a test's block.
+                # The source can be gone by now, through the end of a test's block.
                 state = states.get(name) or empty_state(name)
                 consequence = _consequence(source, state, outcome, key, rejection.flag_name)
                 logger.warning("%s; %s", rejection, consequence)
@@ -93,7 +93,7 @@ class SourceReports:
             if outcome.refused_anew:
                 logger.warning("nothing of %s was applied: %s", source, outcome.refusal)
             for key in outcome.healed:
-                has_name = key in self._store.flags or key.startswith(RULE_PREFIX)  # else it is the key of a map
+                has_name = key in self._store.flags or key.startswith(RULE_PREFIX)  # otherwise the key of a map
                 logger.info("%s in %s: no longer refused", subject_of(key) if has_name else f"key {key!r}", source)
             if outcome.is_accepted_again:
                 logger.info("the values of %s are no longer refused", source)
@@ -129,12 +129,12 @@ class SourceReports:
 
 class ReportedKeys:
     """
-    The unknown keys that were reported: a key is reported once, even if several sources hold it.
+    The unknown keys that were reported. A key is reported once, even if several sources have it.
     """
 
     def __init__(self, seen: Mapping[str, frozenset[str]] = MappingProxyType({}), reported: Iterable[int] = ()) -> None:
-        self._seen: Final = dict(seen)  # the keys of each source's last reading, whether or not it was applied
-        # By hash, the earliest first: a name may be of megabytes.
+        self._seen: Final = dict(seen)  # the unknown keys of each source's last reading, whether applied or not
+        # Hashes instead of keys, because a key can have megabytes; the earliest first.
         self._reported: Final[dict[int, None]] = dict.fromkeys(reported)
 
     def copy(self) -> ReportedKeys:
@@ -142,14 +142,14 @@ class ReportedKeys:
 
     def new(self, source: str, keys: frozenset[str]) -> list[str]:
         """
-        Return those of a source's unknown keys that were never reported, in order.
+        Return the unknown keys of a source that were never reported, in order.
         """
         before = self._seen.get(source, frozenset())
         return [key for key in sorted(keys - before) if hash(key) not in self._reported]
 
     def note(self, source: str, keys: frozenset[str], reported: Iterable[str]) -> None:
         """
-        Remember the unknown keys of a source's last reading, and those of them that are reported now.
+        Remember the unknown keys of a source's last reading, and which of them are reported now.
         """
         if keys or source in self._seen:
             self._seen[source] = keys
@@ -165,14 +165,14 @@ def _consequence(source: str, state: SourceState, outcome: Outcome, key: str, fl
         return "keeping the last good rules"
     if flag_name.startswith(RULE_PREFIX):
         rules, name = state.rules, flag_name.removeprefix(RULE_PREFIX)
-        # The fault may be that of another rule with the name.
+        # The error can belong to another rule with the same name.
         is_read = rules.bad.get(flag_name) is rules.bad_text.get(flag_name, ...) and name in _names_of(rules.listing)
         is_kept = name in _names_of(rules.usable or ()) and flag_name not in rules.refused_together and not is_read
         return "keeping its last good text" if is_kept else "the rule is left out"
-    if key != flag_name:  # of a map, by whose name the error goes
+    if key != flag_name:  # the key of a map: the error has the name of the map
         is_kept = any(key in members for flag, members in state.members.items() if flag.name == flag_name)
         return "keeping the last good value" if is_kept else "the key is left out"
-    # A frozen static flag keeps the value of a key that has gone.
+    # A frozen static flag keeps the value of a key that was removed.
     is_kept = flag_name in state.entries or flag_name in state.deviating
     return "keeping the last good value" if is_kept else "using the value of the layer below"
 

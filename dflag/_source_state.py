@@ -1,5 +1,5 @@
 """
-The state of a source: what is in force, what was read, and the results of applying it.
+The state of a source: the values in force, the last reading, and the results of applying readings.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ T = TypeVar("T")
 
 ReloadResult: TypeAlias = Literal["applied", "partial", "refused", "failed"]
 """
-The result of a reading with something new: all of it was applied, all but the bad values were applied, or nothing was
-applied because something is bad; or the source could not be read.
+The result of a reading with something new: all of it was applied, all except the bad values was applied, nothing was
+applied because something is bad, or the source could not be read.
 """
 
 
 class Deferred(Generic[T]):
     """
-    Something that is worked out when it is first asked for, and not while a reader waits for values.
+    A value that is computed on first use, so that readers of a new flag value do not wait for it.
 
-    Thread safety: any thread. If two ask at once, each may work it out, and both get the same object.
+    Thread safety: any thread. Two threads at once can both compute it, but both get the same object.
     """
 
     __slots__ = ("_made", "_make")
@@ -47,23 +47,23 @@ class Deferred(Generic[T]):
 
     def get(self) -> T:
         """
-        Return it, the same object at each call.
+        Return the value, the same object at each call.
         """
         make = self._make
         if make is not None:
             self._made.append(make())
-            self._make = None  # and with it all that it was made of
+            self._make = None  # also frees the objects that the value was computed from
         return self._made[0]
 
 
 class Reading(NamedTuple):
     """
-    What was read of one source at once.
+    The values that were read from one source at one time.
 
     Attributes:
         values: The complete raw values, by key.
         locate: Returns the place of a key, for messages.
-        secret: Whether all of it is secret.
+        secret: Whether all values are secret.
     """
 
     values: Mapping[str, Raw]
@@ -76,15 +76,15 @@ class Results(NamedTuple):
     The results of the readings of a source since it was claimed. A problem that lasts is counted once.
 
     Attributes:
-        shown: What `status` shows the bad values of: the last revision; the one in force, when a registry validator
-            refuses the last reading and no value before it.
+        shown: The revision whose bad values `status` shows. This is the last revision. If a registry validator refuses
+            the last reading, and no earlier reading was refused, it is the revision in force.
         last_applied: The last revision in force.
-        refusal: Why nothing of the current reading is applied, else None.
+        refusal: The reason why nothing of the current reading is applied, otherwise None.
         reloads: How many readings were applied, applied in part, and refused.
         errors: How many bad values and refusals were reported.
         warnings: How many unknown keys were reported.
         rejected_texts: The texts of the bad values that were reported, by key.
-        rejected: What *shown* rejected, with the places of the last reading.
+        rejected: The errors of the values that *shown* has rejected, with their places in the last reading.
     """
 
     shown: DeferredRevision | None = None
@@ -98,7 +98,7 @@ class Results(NamedTuple):
 
     def counting(self, counted: Results) -> Results:
         """
-        Return these results with the counts of others.
+        Return these results with the counts of *counted*.
         """
         return self._replace(reloads=counted.reloads, errors=counted.errors, warnings=counted.warnings)
 
@@ -108,7 +108,7 @@ class Results(NamedTuple):
 
     def after(self, outcome: Outcome) -> Results:
         """
-        Return what came of the readings after one more outcome.
+        Return the results after one more outcome.
         """
         result: ReloadResult | None = None
         if outcome.applied:
@@ -116,8 +116,8 @@ class Results(NamedTuple):
         elif outcome.refused_anew or outcome.newly_rejected:
             result = "refused"
         is_last_shown = self.shown is self.last_applied
-        # A refused reading shows nothing of its own beside the values in force. What a reading that was refused before
-        # shows stays, while the rules of the one in force are resolved again.
+        # If the revision in force is shown, a refused reading does not replace it. If the revision of a refused reading
+        # is shown, it stays while the rules of the reading in force are resolved again.
         is_kept = not is_last_shown if outcome.is_interim else is_last_shown and outcome.error is not None
         keep = self.shown if is_kept else None
         return Results(
@@ -134,11 +134,11 @@ class Results(NamedTuple):
 
 class Plain(NamedTuple):
     """
-    What the plain keys of a source hold, beneath its rules.
+    The values of the plain keys of a source, which its rules can replace.
 
     Attributes:
         entries: The last good value of each flag, static ones too.
-        rejected: What is bad, by key.
+        rejected: The errors of bad values, by key.
         unknown: The keys that no flag has.
     """
 
@@ -149,18 +149,19 @@ class Plain(NamedTuple):
 
 class SourceState(NamedTuple):
     """
-    What is in force of a source, and what came of its readings. Replaced whole in the step that sets the values.
+    The values of a source in force, and the results of its readings. The step that sets the values replaces it whole.
 
     Attributes:
-        entries: The value of each flag, static ones too: from a rule in force, else the last good plain value.
-        rejected: The errors of the reading: of bad values by key, of bad rules by name.
+        reading: The reading in force.
+        entries: The value of each flag, static ones too: from a rule in force, otherwise the last good plain value.
+        rejected: The errors of the reading: of bad values by key, of bad rules by ``rule:NAME``.
         unknown: The keys, and the names in rules, that no flag has.
-        members: For each map the last good values of the keys that belong to it.
-        deviating: The frozen static flags whose live value is not the one that this source holds.
-        revision: The last one that was applied; None before the first.
-        results: What came of the readings.
-        plain: What its plain keys hold.
-        rules: Its rules.
+        members: For each map the last good values of its keys.
+        deviating: The frozen static flags whose live value differs from the value in this source.
+        revision: The last revision that was applied; None before the first.
+        results: The results of the readings.
+        plain: The values of the plain keys.
+        rules: The rules.
     """
 
     reading: Reading
@@ -180,14 +181,14 @@ class Parsed(NamedTuple):
     The plain values and the rules of one reading of one source, each checked against the flags by itself.
 
     Attributes:
-        name: The source.
-        base: The state that it was compared with.
-        state: The state that the plain values alone lead to; *base* itself when nothing is new.
+        name: The name of the source.
+        base: The state that the reading was compared with.
+        state: The state after applying only the plain values; *base* itself if nothing is new.
         flags: The flags whose plain value is new.
-        maps: The maps of the store when it was parsed.
+        maps: The maps of the store when the reading was parsed.
         frozen: Whether static flags were frozen then.
         fresh: Flags that were declared just now.
-        is_restated: Whether every text is as before, and only its line in the document or its secrecy has changed.
+        is_restated: Whether every text is unchanged, and only lines in the document or the secrecy have changed.
     """
 
     name: str
@@ -208,14 +209,14 @@ class Batch:
 
     Attributes:
         parsed: The parsed reading.
-        name: The source.
-        base: The state that it was compared with.
-        state: The state that applying it leads to, still with the results of *base*; *base* itself when nothing is new.
-        edits: What applying it changes in the layers.
-        keyed: What applying it changes in the values for keys.
+        name: The name of the source.
+        base: The state that the reading was compared with.
+        state: The state after applying the batch, still with the results of *base*; *base* itself if nothing is new.
+        edits: The changes of layers.
+        keyed: The changes of values for keys.
         is_new: Whether anything is new.
         restated: The state to keep without a revision, if only the lines that errors name, or the secrecy, are new;
-            else None.
+            otherwise None.
     """
 
     __slots__ = ("base", "edits", "is_new", "keyed", "name", "parsed", "restated", "state")
@@ -230,7 +231,7 @@ class Batch:
         restated: SourceState | None = None,
     ) -> None:
         """
-        Take the arguments as the attributes; *state* is None when nothing is new.
+        Set the attributes from the arguments of the same name; *state* is None if nothing is new.
         """
         self.parsed: Final = parsed
         self.name: Final = parsed.name
@@ -244,14 +245,14 @@ class Batch:
     @property
     def is_bad(self) -> bool:
         """
-        Whether any of its values is refused.
+        Whether any of the values is refused.
         """
         return bool(self.state.rejected)
 
 
 class ApplyOptions(NamedTuple):
     """
-    How readings are to be applied, and for whom.
+    Options for applying readings.
 
     Attributes:
         report_unknown: Whether unknown keys are reported.
@@ -259,8 +260,8 @@ class ApplyOptions(NamedTuple):
             None: always apply.
         background: Whether no caller waits, so that other threads go first once the values are in force.
         rules: Whether rules are followed, which needs facts and a clock.
-        is_interim: Whether a newer reading of the same sources follows at once, so that nothing bad is reported of this
-            one.
+        is_interim: Whether a newer reading of the same sources follows at once. Then the errors of this reading are not
+            reported.
     """
 
     report_unknown: bool = True
@@ -272,25 +273,25 @@ class ApplyOptions(NamedTuple):
 
 class Outcome(NamedTuple):
     """
-    What came of applying one reading.
+    The outcome of applying one reading.
 
     Attributes:
-        revision: The new one; the last one when nothing is new.
-        values: What the source has in force now.
-        rejected: The bad values, by key.
-        newly_rejected: Those of them that were not reported before.
+        revision: The new revision; the last one if nothing is new.
+        values: The raw values of the source that are in force now.
+        rejected: The errors of bad values, by key.
+        newly_rejected: Those of the errors that were not reported before.
         newly_unknown: The unknown keys that were not reported before.
-        error: Why a registry validator refused it whole.
+        error: The error of the registry validator that refused the whole reading, or None.
         applied: Whether something was committed.
-        in_force: Whether what was read is in force now.
+        in_force: Whether the reading is in force now.
         changed: The flags whose value changed, in order.
-        changed_keyed: The flags whose values by key changed, in order.
+        changed_keyed: The flags whose values for keys changed, in order.
         healed: The keys that were reported as bad and are good now, in the order of the reports.
-        is_accepted_again: Whether all was refused before, and is not now.
+        is_accepted_again: Whether the whole reading was refused before, and is not refused now.
         rejected_texts: The texts of all bad values, by key.
-        refusal: Why nothing was applied, else None: a registry validator refuses the reading, or a value is bad and
-            the updater is atomic.
-        refused_anew: Whether a registry validator refused it, and not for the same reason as before.
+        refusal: The reason why nothing was applied, otherwise None: a registry validator refuses the reading, or a
+            value is bad and the updater is atomic.
+        refused_anew: Whether a registry validator refused the reading, for another reason than before.
         is_interim: As in `ApplyOptions`.
     """
 
@@ -314,9 +315,9 @@ class Outcome(NamedTuple):
 
 def load_late_modules() -> None:
     """
-    Import the modules that a revision needs and that ``import dflag`` leaves out.
+    Import the modules that a revision needs and that ``import dflag`` does not import.
 
-    Call it before anything is applied: a child that is forked during a late import could never import the module.
+    Call this before anything is applied: a child that is forked during a late import could never import the module.
     """
     import datetime  # noqa: F401
 
@@ -326,7 +327,7 @@ def load_late_modules() -> None:
 
 class DeferredRevision:
     """
-    A `Revision` that is made when it is first asked for.
+    A `Revision` that is made on first use.
     """
 
     __slots__ = ("_revision", "changed", "error", "number", "pending_restart")
@@ -346,7 +347,7 @@ class DeferredRevision:
         self.error: Final = error
         self.changed: Final = changed
         self.pending_restart: Final = pending_restart
-        # Not the states themselves: each leads to the revision before it, so all revisions would be kept.
+        # Not the states themselves: each refers to the previous revision, so all revisions would stay in memory.
         state, rules = batch.state, (batch.state if is_applied else batch.base).rules
         given = batch.name, seconds, state.reading.values, state.rejected, state.unknown, rules
         self._revision: Final = Deferred(partial(self._make, *given))
@@ -366,7 +367,7 @@ class DeferredRevision:
         unknown: frozenset[str],
         rules: RuleSet,
     ) -> Revision:
-        # Imported here, so that importing dflag does not wait for it.
+        # Imported here, so that importing dflag takes less time.
         import datetime
 
         from dflag._formats.json_values import seal
@@ -397,16 +398,16 @@ def outcome_of_commit(
     """
     Return the outcome of a batch that is about to be committed, and the state of its source after that.
 
-    Nothing is worked out yet, and never if the commit fails. Until somebody asks, it keeps the transaction alive.
+    Both are computed on first use, and never if the commit fails. Until then they keep the transaction alive.
 
     Args:
-        batch: What is committed.
-        transaction: The commit, of this batch and perhaps of others.
+        batch: The batch.
+        transaction: The transaction to be committed, with this batch and possibly others.
         pending_restart: The static flags that wait for a restart.
         newly_unknown: The unknown keys that were not reported before.
         is_interim: As in `ApplyOptions`.
     """
-    seconds = time.time()  # of the commit, and not of the question
+    seconds = time.time()  # the time of the commit, and not of the first use
     make = partial(_make_outcome, batch, transaction, pending_restart, newly_unknown, seconds, is_interim=is_interim)
     return Deferred(make)
 
@@ -458,7 +459,7 @@ def outcome_without_commit(
         number: The number of the last commit.
         pending_restart: The static flags that wait for a restart.
         newly_unknown: The unknown keys that were not reported before.
-        error: Why a registry validator refuses it.
+        error: The error of the registry validator that refuses the batch, or None.
         is_interim: As in `ApplyOptions`.
     """
     revision = None if batch.is_new else batch.base.revision
@@ -508,11 +509,11 @@ def _outcome(
 
 def _text_of(state: SourceState, key: str, fault: FlagValueError) -> Raw | str:
     """
-    Return what identifies a bad value across readings: its raw text, or for a rule the problem without the place.
+    Return the text that identifies a bad value across readings: the raw text; for a rule the problem without the place.
     """
     if key.startswith(RULE_PREFIX):
         return fault.problem
-    return state.reading.values.get(key, str(fault))  # a map that is bad as a whole has no text of its own
+    return state.reading.values.get(key, str(fault))  # a map that is refused as a whole has no text of its own
 
 
 def _refusal(rejected: Mapping[str, FlagValueError], error: RegistryValidationError | None) -> str:
@@ -525,6 +526,6 @@ def _refusal(rejected: Mapping[str, FlagValueError], error: RegistryValidationEr
 
 def empty_state(name: str) -> SourceState:
     """
-    Return the state of a source that has given nothing.
+    Return the state of a source that was never read.
     """
     return SourceState(Reading({}, lambda _: name))

@@ -1,10 +1,10 @@
 """
 All values of a registry, and the one commit that changes them.
 
-A change is worked out and validated without a lock, against the values that are current at the time: a `Transaction`.
-Its commit is one loop in C, which first makes sure that nothing was committed in between and then sets everything:
-values, layers, the snapshot and its number, what sources hold, the history, the callbacks to run. No code of a user
-runs inside, no thread sees half of it, and a signal handler that changes flags runs before or after it.
+A change is worked out and validated without a lock, against the current values: the result is a `Transaction`.
+Its commit is one loop in C. The loop first checks that nothing was committed in between. Then it sets everything:
+values, layers, the snapshot and its number, the states of sources, the history, the callbacks to run. No code of a user
+runs inside, no thread sees a half-made change, and a signal handler that changes flags runs before or after it.
 """
 
 from __future__ import annotations
@@ -82,12 +82,12 @@ if TYPE_CHECKING:
 
     class Dependent(Protocol):
         """
-        Something derived from a store's values, which every commit invalidates.
+        An object that is derived from a store's values. Every commit invalidates it.
         """
 
         def invalidations(self, number: int) -> Iterable[Call]:
             """
-            Return the calls for the step of commit *number* that invalidate it. If the step fails, no call is made.
+            Return the calls that invalidate this object in the step of commit *number*, if the step succeeds.
             """
             ...
 
@@ -97,17 +97,17 @@ class Store:
     The state of one registry, or of one flag that is not bound yet.
 
     Attributes:
-        lock: Held for a moment by each thread that changes something; no code of a user runs under it.
-        flags: By name.
-        maps: The map flags, each with its kind. A new mapping replaces this one; it is never changed in place.
+        lock: Held for a moment by each thread that changes something. No code of a user runs under it.
+        flags: The flags by name.
+        maps: The map flags, each with its kind. It is replaced by a new mapping, and never changed in place.
         checks: The registry validators.
-        turns: Which of its writers goes next.
+        turns: Decides which writer goes next.
 
     Thread safety: any thread; `snapshot` is lock-free.
     """
 
     def __init__(self) -> None:
-        self.own_lock = threading.RLock()  # without `settle()`, which `lock` calls first
+        self.own_lock = threading.RLock()  # the lock without the call of `settle()` that the property `lock` makes
         self.flags: Final[dict[str, Flag[Any]]] = {}
         self.maps: Mapping[Flag[Any], MapKind] = {}
         self.retired: Mapping[str, datetime.date] = {}
@@ -119,8 +119,8 @@ class Store:
         self._tokens: Final = [Token(object())]  # one item: the token of the last change
         self._number: Final = Cell(0)
         self._snapshot: Final = Cell(None)  # None: the next call of `snapshot` makes a new one
-        self._replaced: Final = Cell([])  # of the snapshot in force, see `replaced_of`
-        self._snapshots: Final[set[weakref.ref[Snapshot]]] = set()  # the snapshots that somebody may still keep
+        self._replaced: Final = Cell([])  # the list of the snapshot in force, see `replaced_of`
+        self._snapshots: Final[set[weakref.ref[Snapshot]]] = set()  # the snapshots that can still be in use
         self._commit_listeners: tuple[CommitListener, ...] = ()
         self._timed: Final = Cell(frozenset())  # the flags that have an override with a time limit
         self._dependents: tuple[Dependent, ...] = ()
@@ -141,9 +141,9 @@ class Store:
     @property
     def token(self) -> Token:
         """
-        Stands for the state there is now: another object after each change.
+        Identifies the present state. Every change gives the store a new token.
         """
-        with self.lock:  # without the GIL a step of another thread may have taken it out just now
+        with self.lock:  # without the GIL a step of another thread can be between removing and appending the token
             return self._tokens[0]
 
     @property
@@ -171,7 +171,7 @@ class Store:
 
     def retire(self, name: str, since: datetime.date) -> None:
         """
-        Note that a flag of this name is gone on purpose.
+        Record that the flag of this name was removed on purpose.
 
         Raises:
             DefinitionError: A flag has the name, or it is retired already.
@@ -188,14 +188,14 @@ class Store:
 
     def adopt(self, named: Mapping[str, Flag[Any]], changes: Iterable[Call] = ()) -> None:
         """
-        Add flags that no registry has, with the overrides they have: all of them, or none.
+        Add flags that belong to no registry, with their overrides: all of the flags, or none.
 
         Args:
-            named: The flags by the names that they get here.
+            named: The flags by their new names.
             changes: More calls for the same `Step`.
 
         Raises:
-            DefinitionError: A registry has one of them already, or a name is retired.
+            DefinitionError: One of the flags belongs to a registry already, or a name is retired.
             DuplicateFlagError: A name is taken.
         """
         with no_fork(), contextlib.ExitStack() as locks:
@@ -223,7 +223,7 @@ class Store:
         if overridden:
             self.warn_if_refused(f"bound {', '.join(map(repr, overridden))} with an override")
 
-    def store_for(self, flag: Flag[Any]) -> Self:  # noqa: ARG002 - one for all of its flags
+    def store_for(self, flag: Flag[Any]) -> Self:  # noqa: ARG002 - the same for all flags
         return self
 
     def _check_free(self, name: str) -> None:
@@ -236,21 +236,21 @@ class Store:
 
     def _note_declared(self, flags: Iterable[Flag[Any]]) -> None:
         """
-        Renew what depends on the set of flags. The caller holds the lock.
+        Renew the attributes that depend on the set of flags. The caller holds the lock.
         """
         maps = {flag: cast("MapKind", pipeline_of(flag).kind) for flag in flags if pipeline_of(flag).kind.is_map}
         if maps:
             self.maps = {**self.maps, **maps}
-        # What is being validated stays valid: the new flags have their defaults.
+        # The epoch stays: a transaction that is being validated stays valid, because the new flags have their defaults.
         self._tokens[0] = Token(self._tokens[0].epoch)
         set_value(self._snapshot, None)
 
     def base(self) -> Base:
         """
-        Return what is in force, for a transaction that is worked out from it.
+        Return the state in force, as the base of a transaction.
         """
         with self.lock:
-            token = self._tokens[0]  # first: a signal handler that commits before the next line outdates it
+            token = self._tokens[0]  # first: a commit of a signal handler before the next line then outdates the base
             return Base(token, self.snapshot(), self.ranking, self.maps, value_of(self._timed))
 
     def add_dependent(self, dependent: Dependent) -> None:
@@ -259,7 +259,7 @@ class Store:
         """
         with self.lock:
             self._dependents = (*self._dependents, dependent)
-            self._tokens[0] = Token(self._tokens[0].epoch)  # existing steps do not invalidate it
+            self._tokens[0] = Token(self._tokens[0].epoch)  # the steps made so far do not invalidate it: outdate them
 
     def run_if_current(self, token: Token, changes: Iterable[Call]) -> bool:
         """
@@ -267,16 +267,16 @@ class Store:
 
         Args:
             token: The token that the caller has read.
-            changes: The calls for a `Step`, which only sets what is derived from the values.
+            changes: The calls for a `Step`. They only set objects that are derived from the values.
         """
         step = Step([(list.remove, self._tokens, token), (list.append, self._tokens, token), *changes])
         return self._run(step, token)
 
     def set_cells(self, token: Token, cells: Sequence[tuple[Cell, Any]]) -> bool:
         """
-        Set cells but no flag if nothing was committed since *token*; return whether they were set.
+        Set cells, but no flags, if nothing was committed since *token*; return whether the cells were set.
 
-        This makes no revision, but the next snapshot is a new object.
+        The revision number stays, but the next snapshot is a new object.
         """
         before = {cell: value_of(cell) for cell, _ in cells}
         step = Step(
@@ -292,9 +292,9 @@ class Store:
 
     def outdate(self) -> None:
         """
-        Make every transaction that is under way start again, since something it depends on has changed.
+        Make every transaction under way start again, because something that it depends on has changed.
 
-        The next snapshot is another object, as after a commit.
+        As after a commit, the next snapshot is a new object.
         """
         with self.lock:
             self._tokens[0] = Token(object())
@@ -304,16 +304,16 @@ class Store:
         """
         Set the order of the layers, the highest first, without the default.
 
-        Only layers without values may change their place, so that no transaction under way depends on it.
+        Only layers without values may change their place. Then no transaction under way depends on the order.
         """
         self.ranking = tuple(ranking)
 
     def freeze(self) -> None:
         """
-        Leave static flags alone from now on.
+        Fix the values of static flags from now on.
 
         Raises:
-            DflagError: A registry validator calls this: what it checks would be outdated, again and again.
+            DflagError: A registry validator calls this. It would outdate the transaction that it checks, each time.
         """
         if self.frozen:
             return
@@ -324,7 +324,7 @@ class Store:
 
     def add_validator(self, validator: RegistryValidator) -> None:
         """
-        Run one more registry validator from now on.
+        Add a registry validator, which runs from now on.
 
         Raises:
             DflagError: As for `freeze`.
@@ -337,14 +337,14 @@ class Store:
     # --- reading
 
     def snapshot(self) -> Snapshot:
-        current: Snapshot | None = self._snapshot._value  # by `value_of` it would take a third longer
+        current: Snapshot | None = self._snapshot._value  # with `value_of` this would take a third longer
         return current if current is not None else self._make_snapshot()
 
     def _make_snapshot(self) -> Snapshot:
         with self.lock:
             while True:
                 token = self._tokens[0]
-                flags = list(self.flags.values())  # at once: a signal handler may declare others
+                flags = list(self.flags.values())  # a copy, because a signal handler can declare more flags
                 tables: dict[FlagLike[Any], Table] = {
                     flag: table for flag in flags if (table := table_of(flag)) is not None
                 }
@@ -352,11 +352,11 @@ class Store:
                 snapshot = Snapshot(self.flags, values, self.number, tables, value_of(self._replaced))
                 if self.run_if_current(token, [(setattr, self._snapshot, VALUE, snapshot)]):
                     self.register_snapshot(snapshot)
-                    return snapshot  # else a signal handler has committed in the middle of this
+                    return snapshot  # otherwise a signal handler has committed meanwhile
 
     def register_snapshot(self, snapshot: Snapshot) -> None:
         """
-        Remember a snapshot weakly, so that later commits can shorten the chain of those that somebody keeps.
+        Remember a snapshot weakly, so that later commits can shorten the chain of the snapshots that are kept.
         """
         self._snapshots.add(weakref.ref(snapshot, self._snapshots.discard))
 
@@ -374,18 +374,18 @@ class Store:
         Return a flag's value from the snapshot in force. A commit sets that snapshot before any flag.
         """
         values = values_of(self.snapshot())
-        return values[flag] if flag in values else value_of(flag)  # bound since, with the override that it had
+        return values[flag] if flag in values else value_of(flag)  # the flag was bound after the snapshot
 
     def table_in_force(self, flag: Flag[Any]) -> Table | None:
         """
-        Return the table of a keyed flag by the snapshot in force.
+        Return the table of a keyed flag from the snapshot in force.
         """
         table = tables_of(self.snapshot()).get(flag)
         return table_of(flag) if table is None else table  # as above
 
     def wait_beyond(self, number: int, timeout: float | None) -> bool:
         """
-        Wait until a commit after *number* is visible; return False when *timeout* seconds pass first.
+        Wait until a commit later than *number* is visible; return False when *timeout* seconds pass first.
         """
         settle()
         with self._committed:
@@ -399,19 +399,19 @@ class Store:
 
     def plan(self, edits: Iterable[Edit], *, keyed: Iterable[KeyedEdit] = ()) -> Transaction:
         """
-        Work out what some edits lead to, as `Transaction` does, from what is in force now.
+        Return the transaction for edits of the state in force.
         """
         return Transaction(self.base(), edits, keyed=keyed)
 
     def check(self, transaction: Transaction) -> None:
         """
-        Run the checks that concern several flags: registry validators, and the limits of merged maps.
+        Run the checks that concern several flags or sources: registry validators, and the limits of merged maps.
 
-        No check runs if no flag gets another value: values for keys are checked when their rule is tried.
+        No check runs if no flag gets another plain value. Values for keys are checked when their rule is tried.
 
         Raises:
-            RegistryValidationError: The transaction is refused. The message quotes no validator when a flag that the
-                transaction edits is a secret.
+            RegistryValidationError: The transaction is refused. The message does not quote the validator if the
+                transaction edits a secret flag.
         """
         if not transaction.differences:
             return
@@ -427,7 +427,7 @@ class Store:
 
     def refusal(self, transaction: Transaction) -> RegistryValidationError | None:
         """
-        Return why `check` refuses a transaction that is only tried; None if it does not.
+        Return the error with which `check` refuses a transaction, which is only tried; None if it is accepted.
         """
         try:
             self.check(transaction)
@@ -444,17 +444,17 @@ class Store:
         is_current: Callable[[], bool] = lambda: True,
     ) -> bool:
         """
-        Put a transaction in force, if nothing but the declaration of flags has changed since it was worked out.
+        Put a transaction in force, if nothing except the declaration of flags has changed since it was worked out.
 
         Args:
-            transaction: What to commit.
+            transaction: The transaction.
             cells: Cells to set in the same step, before any flag has its new value.
-            is_current: Called when flags were declared meanwhile; returns whether the transaction still holds.
+            is_current: Called if flags were declared meanwhile. Returns whether the transaction is still valid.
 
         Returns:
-            Whether it was committed. If not, nothing has changed, and the transaction has to be worked out again.
+            Whether the transaction was committed. If not, nothing has changed, and it must be worked out again.
         """
-        # Made here and not in the plan: they hold the time of the change, and validators may have taken long before it.
+        # Made here, because they hold the time of the change: validators can have taken long since the plan.
         transaction.records[:] = records_of(transaction.differences[-HISTORY_LENGTH:], transaction.snapshot.revision)
         deliveries = [
             Delivery(partial(listener, old, new), listener.label, flag.name, secret=flag.secret, loop=listener.loop)
@@ -473,10 +473,10 @@ class Store:
                     return False
                 step = self._step(transaction, token, cells, deliveries)
         finally:
-            if step.made:  # also when a signal handler has raised
+            if step.made:  # also if a signal handler has raised
                 try:
                     self._announce(deliveries, is_timed=is_timed)
-                except BaseException:  # of a signal handler, before all were woken
+                except BaseException:  # raised by a signal handler, before all threads were woken
                     self._announce(deliveries, is_timed=is_timed)
                     raise
         self.register_snapshot(transaction.snapshot)
@@ -484,19 +484,19 @@ class Store:
 
     def _run(self, step: Step, token: Token) -> bool:
         """
-        Run a step that begins with the removal of a token; return whether the token was there.
+        Run a step that begins with the removal of a token; return whether the token was still in force.
 
-        An exception of any class that a signal handler raises goes on to the caller.
+        An exception that a signal handler raises is passed on to the caller, whatever its class.
         """
         with self.lock:
-            before = list(self.changes)  # the step drops the oldest, which may hold the last reference to a value
+            before = list(self.changes)  # the step drops the oldest, which can hold the last reference to a value
             try:
                 run_step(step)
             except ValueError:
                 if step.made or self._tokens[0] is token:
                     raise
-        del before  # not under the lock: freeing a value may run a user's code
-        if len(self._snapshots) > 1:  # else only the snapshot that was in force is alive
+        del before  # not under the lock: freeing a value can run a user's code
+        if len(self._snapshots) > 1:  # otherwise only the snapshot that was in force is alive
             forget_between([snapshot for each in list(self._snapshots) if (snapshot := each()) is not None])
         return bool(step.made)
 
@@ -504,13 +504,13 @@ class Store:
         """
         Wake the threads that a commit concerns.
         """
-        if self._waiting:  # a thread that begins to wait later finds the number
+        if self._waiting:  # a thread that begins to wait later finds the new number
             with self._committed:
                 self._committed.notify_all()
         if deliveries:
             self.notifier.resume()
         if is_timed:
-            self._expiry.resume()  # the earliest time limit may be another one now
+            self._expiry.resume()  # the earliest time limit can have changed
 
     def _step(
         self,
@@ -519,7 +519,7 @@ class Store:
         cells: Sequence[tuple[Cell, Any]],
         deliveries: Sequence[Delivery],
     ) -> Step:
-        # None if flags were declared since, which this snapshot lacks: the next reader makes a new one.
+        # None if flags were declared meanwhile, which this snapshot lacks: the next reader makes a new one.
         snapshot = transaction.snapshot if token is transaction.base.token else None
         number = transaction.snapshot.revision
         before: dict[Any, object] = {**transaction.replaced}
@@ -527,16 +527,16 @@ class Store:
             (list.remove, self._tokens, token),  # raises if the token has changed: then no later call runs
             (list.append, self._tokens, transaction.token),
         ]
-        # Loops, and no comprehensions: each would be a call, while a reader waits for the values.
-        for dependent in self._dependents:  # before any value or snapshot, which show at once without the GIL
+        # Loops instead of comprehensions: each comprehension would be a call, and readers wait for the values.
+        for dependent in self._dependents:  # before values and snapshot, which are visible at once without the GIL
             calls += dependent.invalidations(number)
         for cell, _ in cells:
             before[cell] = value_of(cell)
-        # Before anything that it replaces: `as_of` reads a cell first, and then looks for a replacement.
+        # Before the contents that it replaces: `as_of` first reads a cell, and then looks for a replacement.
         calls += self._replacing(replaced_of(transaction.base.snapshot), before, replaced_of(transaction.snapshot))
         for cell, value in cells:
             calls.append((setattr, cell, VALUE, value))
-        # Before the snapshot that they belong to: a reader of the snapshot may ask for them.
+        # Before the snapshot that they belong to, because a reader of the snapshot can ask for them.
         for flag, layers in transaction.layers.items():
             calls.append((setattr, flag, LAYERS, layers))
         for flag, tables in transaction.tables.items():
@@ -557,7 +557,7 @@ class Store:
 
     def _replacing(self, current: Replaced, before: Mapping[Any, object], following: Replaced) -> tuple[Call, Call]:
         """
-        Return the calls that save what a step changes, as it was *before*, for holders of the snapshot in force.
+        Return the calls that save the old contents *before* of a step, for holders of the snapshot in force.
         """
         return (list.append, current, (before, following)), (setattr, self._replaced, VALUE, following)
 
@@ -570,16 +570,17 @@ class Store:
 
     def add_commit_listener(self, listener: CommitListener) -> None:
         """
-        Register a function that is called, once a commit is visible, with the names of flags it changed for any key.
+        Register a function that is called after each commit that changes flags, with their names.
 
-        It runs on the notifier's thread, in order with the callbacks.
+        A flag also counts as changed if only values for keys have changed. The function runs on the notifier's thread,
+        in order with the callbacks.
         """
         with self.lock:
             self._commit_listeners = (*self._commit_listeners, listener)
 
     def deliver(self, function: Callable[[], object], label: str) -> None:
         """
-        Call a function on the notifier's thread, behind the callbacks of all that was committed before.
+        Call a function on the notifier's thread, after the callbacks of all earlier commits.
         """
         self.notifier.queue.append(Delivery(function, label))
         self.notifier.resume()
@@ -593,7 +594,7 @@ class Store:
 
     def forget_commit_listener(self, listener: CommitListener) -> None:
         """
-        Do as `remove_commit_listener`, in a forked child that has no other thread and makes its locks anew.
+        Like `remove_commit_listener`, but without the lock, for a forked child that is renewing its locks.
         """
         self._commit_listeners = tuple(each for each in self._commit_listeners if each != listener)
 
@@ -618,10 +619,10 @@ class Store:
         Commit edits, if nothing else is committed meanwhile.
 
         Returns:
-            This store and the committed transaction; or, if the flags belong to another store by now, that store and
-            None; or None when another commit came first.
+            This store and the committed transaction. If the flags belong to another store by now, that store and None.
+            None if another commit came first.
         """
-        base = self.base()  # first: whatever comes after it outdates its token
+        base = self.base()  # first: any later change outdates its token
         home = store_of(edits[0][0]) if edits else self
         if home is not self:  # the flag was bound to a registry meanwhile
             return home, None
@@ -632,10 +633,10 @@ class Store:
 
     def check_edits(self, transaction: Transaction, edits: Sequence[Edit]) -> None:
         """
-        Run the checks of `check`, and raise the error for the caller.
+        Run the checks of `check`, and raise a refusal as an error of the first flag.
 
         Raises:
-            ValidationError: A registry validator refuses.
+            ValidationError: The transaction is refused.
         """
         try:
             self.check(transaction)
@@ -653,9 +654,9 @@ class Store:
 
     def report(self, transaction: Transaction, edits: Iterable[Edit | KeyedEdit]) -> None:
         """
-        Print what a commit has changed, for the history and the log, and warn of deprecated flags that it has set.
+        Print the changes of a commit, for the history and the log, and warn of deprecated flags that it has set.
 
-        Thread safety: any thread; values are printed and logged in this one, without a lock.
+        Thread safety: any thread. Values are printed and logged in the calling thread, without a lock.
         """
         settle_records(transaction.records)
         if logger.enables(DEBUG):
@@ -674,7 +675,7 @@ class Store:
         logger.warning("%s", message)  # for operators
         try:
             warn_caller(message, DeprecationWarning)  # for developers
-        except BaseException as error:  # a warnings filter or a hook raised: only a report has failed
+        except BaseException as error:  # raised by a warnings filter or a hook: only the report has failed
             if is_interrupt(error):
                 raise
 
@@ -701,7 +702,7 @@ class Store:
 
     def check_settable(self, flag: Flag[Any], ttl_seconds: float | None) -> None:
         """
-        Raise if a flag must not be overridden: a static one after the freeze, or with a time limit.
+        Raise an error if a flag cannot be overridden: a static flag after the freeze, or with a time limit.
 
         Raises:
             StaticFlagError: The flag is static, and the registry is frozen or *ttl_seconds* is given.
@@ -724,14 +725,14 @@ class Store:
 
     @contextlib.contextmanager
     def override(self, values: Mapping[Flag[Any], Any]) -> Iterator[None]:
-        # Under one lock, so that the blocks are registered in the order in which they read the overrides before them.
+        # Under one lock, so that blocks are registered in the order in which they have read the previous overrides.
         with self.lock:
             before = {flag: layers_of(flag).get(OVERRIDE) for flag in values}
             self._blocks.enter(before)
             self._tokens[0] = Token(object())  # outdates a block that is about to restore one of these flags
         try:
             self.change([(flag, OVERRIDE, Entry(value)) for flag, value in values.items()])
-        except BaseException:  # of a signal handler also after the commit
+        except BaseException:  # a signal handler can raise also after the commit
             self._bring_back(before)
             raise
         try:
@@ -762,9 +763,9 @@ class Store:
 
     def _try_to_end_block(self, before: dict[Flag[Any], Entry | None]) -> tuple[list[Edit], Transaction | None] | None:
         """
-        End a block if nothing is left to restore, else restore it and leave the block open.
+        End a block if nothing is left to restore; otherwise restore the overrides and leave the block open.
 
-        The caller then calls this again: meanwhile another thread may have set the flag, or ended a block that
+        The caller then calls this again, because another thread can have set a flag meanwhile, or ended a block that
         encloses this one.
         """
         base, now = self.base(), time.monotonic()
@@ -793,17 +794,17 @@ class Store:
 
     def _expire(self) -> None:
         """
-        Drop the overrides whose time is over. Runs on the expiry thread.
+        Drop the overrides whose time limit has passed. Runs on the expiry thread.
         """
         transaction = self.turns.run(self._try_to_expire)
         if not transaction.layers:
             return
-        # Not here: a log handler or a validator that hangs must not delay the next expiry.
+        # Not on this thread: a log handler or a validator that hangs must not delay the next expiry.
         names = ", ".join(sorted(flag.name for flag in transaction.layers))
         self.deliver(partial(self._report_expiry, transaction, names), "the report of overrides that have expired")
 
     def _try_to_expire(self) -> Transaction | None:
-        base, now = self.base(), time.monotonic()  # the base first: whatever comes after it outdates its token
+        base, now = self.base(), time.monotonic()  # the base first: any later change outdates its token
         held = [(flag, layers_of(flag).get(OVERRIDE)) for flag in base.timed]
         edits: list[Edit] = [(flag, OVERRIDE, None) for flag, entry in held if entry is not None and entry.is_over(now)]
         transaction = Transaction(base, edits)
@@ -816,7 +817,7 @@ class Store:
 
     def warn_if_refused(self, what_happened: str) -> None:
         """
-        Log a warning if the values in force do not pass the registry validators, after what no validator may refuse.
+        Log a warning if the values in force do not pass the registry validators, after a change that needs no check.
         """
         if not self.checks.validators:
             return
@@ -877,17 +878,17 @@ class Store:
 
     def resume_in_child(self) -> None:
         self.notifier.resume()
-        self._expiry.resume()  # the parent's thread may have been in the middle of an expiry
+        self._expiry.resume()  # the parent's thread can have been in the middle of an expiry
 
 
 class _NoStore:
     """
-    The store of flags that no registry has yet. A flag gets a store of its own when something is first stored in it.
+    The store of flags that belong to no registry yet. A flag gets a store of its own when it is first changed.
 
-    A library may have many flags that no program sets or binds, and a store takes 7 kB.
+    A library can have many flags that no program sets or binds, and a store takes 7 kB.
 
     Attributes:
-        lock: Held while a flag gets a store, of its own or of a registry.
+        lock: Held while a flag gets a store: its own, or that of a registry.
 
     Thread safety: any thread.
     """
@@ -896,7 +897,7 @@ class _NoStore:
 
     @property
     def lock(self) -> threading.RLock:
-        return cast("threading.RLock", no_fork())  # the only lock that a forked child renews without a follower
+        return cast("threading.RLock", no_fork())  # a forked child renews this lock without a fork follower
 
     def store_for(self, flag: Flag[Any]) -> Any:
         with self.lock:
@@ -919,7 +920,7 @@ class _NoStore:
         Do nothing: there is no override.
         """
 
-    def origin_of(self, flag: Flag[Any]) -> str:  # noqa: ARG002 - the same for all
+    def origin_of(self, flag: Flag[Any]) -> str:  # noqa: ARG002 - the same for all flags
         return DEFAULT
 
     def value_in_force(self, flag: Flag[Any]) -> Any:

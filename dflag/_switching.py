@@ -1,10 +1,10 @@
 """
-Short waits for the interpreter lock, for the few system calls between a change and its values.
+Short waits for the interpreter lock, during the few system calls between a change and its values.
 
-A system call gives the lock away, and a thread that computes keeps it for the switch interval, 5 ms. A reading is a
-dozen of calls and more: beside such a thread a change took 7 to 70 ms at the median and up to 380 at p99, and up to a
-tenth of them were overtaken by the next. It takes 7 and 14 ms so, most of it one wait of the usual length, before the
-first call (``tests/benchmarks/swaps.py``).
+A system call releases the lock, and a thread that computes then keeps it for the switch interval, 5 ms. A reading makes
+a dozen calls or more. Next to such a thread a change took 7 to 70 ms at the median and up to 380 ms at p99, and up to a
+tenth of the changes were overtaken by the next one. With short waits it takes 7 and 14 ms. Most of that is one wait of
+the usual length, before the first call (``tests/benchmarks/swaps.py``).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 import threading
 
-# Bound now: where gevent or eventlet have replaced it, they have replaced the locks that are held meanwhile too.
+# Bound at import: if gevent or eventlet have replaced it by then, they have also replaced the locks held meanwhile.
 from time import sleep as _sleep
 from typing import Final
 
@@ -20,23 +20,24 @@ from dflag._fork import follow_forks
 
 _SHORT_SECONDS: Final = 2e-4
 """
-Well above what a switch costs, so that the other threads lose little. And longer than the way from the last call to the
-values: a thread that began to wait for the interpreter during that call would else take it just before them, for the
-usual length (12 ms instead of 7 with half as much).
+Well above the cost of a switch, so that the other threads lose little. Also longer than the time from the last call to
+the new values. Otherwise a thread that began to wait for the interpreter during that call would get it just before the
+values, for the usual length. With half this interval a change took 12 ms instead of 7.
 """
 
 
 _ROUNDING_SECONDS: Final = 1e-7
-"""Added to what is set, which is cut down to whole microseconds: without it, 199 read and set again would be 198."""
+"""Added to an interval before it is set. Python cuts it to whole microseconds: otherwise 199 would become 198."""
 
 
 class _ShortWaits:
     """
-    A block within which every thread of the process gets the interpreter lock sooner.
+    A block in which every thread of the process gets the interpreter lock sooner.
 
-    The interval is the whole process's. It is put back as it was found, unless somebody has set another meanwhile.
+    The switch interval belongs to the whole process. The block restores it at its end, unless the program has set
+    another interval meanwhile.
 
-    Thread safety: any thread; blocks may overlap and nest.
+    Thread safety: any thread; blocks can overlap and nest.
     """
 
     def __init__(self) -> None:
@@ -51,11 +52,11 @@ class _ShortWaits:
             if self._blocks == 1:
                 self._usual = sys.getswitchinterval()
                 sys.setswitchinterval(min(self._usual, _SHORT_SECONDS) + _ROUNDING_SECONDS)
-                self._short = sys.getswitchinterval()  # it is kept in microseconds
+                self._short = sys.getswitchinterval()  # as cut to microseconds
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
-            # Before the count: else a signal handler would take the short interval for the usual one.
+            # Before the count is changed: otherwise a signal handler would take the short interval for the usual one.
             if self._blocks == 1:
                 self._restore()
             self._blocks = max(self._blocks - 1, 0)  # 0 in a child that was forked inside
@@ -63,7 +64,7 @@ class _ShortWaits:
     def before_fork(self) -> None:
         self._lock.acquire()
         if self._blocks:
-            self._restore()  # for the child, where the thread that is within may not live on
+            self._restore()  # for the child, in which the thread inside the block may not exist
 
     def after_fork_in_parent(self) -> None:
         if self._blocks and sys.getswitchinterval() == self._usual:
@@ -77,7 +78,7 @@ class _ShortWaits:
         self._lock = threading.RLock()
         if self._blocks:
             self._blocks = 0
-            self._restore()  # where C code has forked
+            self._restore()  # needed if C code has forked, which does not call `before_fork`
 
     def _restore(self) -> None:
         if sys.getswitchinterval() == self._short:
@@ -85,12 +86,12 @@ class _ShortWaits:
 
 
 short_waits: Final = _ShortWaits()
-"""``with short_waits:`` goes around system calls that a reader of values waits for."""
+"""Use ``with short_waits:`` around system calls on which the readers of new values wait."""
 
 
 def yield_interpreter() -> None:
     """
-    Let a thread that waits for the interpreter run.
+    Let another thread run that waits for the interpreter.
     """
-    # Not 0, for which some versions of Python go on before anybody else can have begun.
+    # Not 0: with 0 some versions of Python continue before another thread can have begun.
     _sleep(1e-6)

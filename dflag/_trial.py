@@ -1,5 +1,5 @@
 """
-What readings would do, without a commit: for the command and for the checks of a framework.
+Trial runs: the effect that readings would have, without a commit. For the command and for checks of a framework.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 class TrialRun:
     """
-    What applying readings to the defaults would do.
+    The effect that readings would have if they were applied to the defaults.
 
     Attributes:
-        batches: Each reading, parsed, in order.
+        batches: The parsed readings, in order.
         values: The effective values, by flag.
-        error: Why a registry validator refuses them, whichever rules are left out.
+        error: The error of the registry validator that refuses the values, whichever rules are left out; or None.
     """
 
     __slots__ = ("batches", "error", "values")
@@ -49,15 +49,16 @@ def try_readings(
     contexts: Mapping[str, RuleContext] = MappingProxyType({}),
 ) -> TrialRun:
     """
-    Parse, merge and check readings over the defaults, as `SourceLayers` does it, without a commit.
+    Parse, merge and check readings on top of the defaults, as `SourceLayers` does, but without a commit.
 
-    Each reading has a layer of its own, whatever its name.
+    Each reading gets a layer of its own, even if two sources have the same name.
 
     Args:
-        store: Holds the flags.
-        readings: Of each source its name, what it gave before, and what it gives now; a later one ranks higher. A value
-            that is refused leaves the last good one of its own.
-        contexts: By what the rules of each source are resolved; those of others are never in force.
+        store: The store with the flags.
+        readings: For each source its name, its state so far, and its new reading. A later source ranks higher. If a
+            value is refused, the last good value in the state so far stays.
+        contexts: The contexts that resolve the rules of each source, by name. The rules of other sources are never in
+            force.
     """
     layers = {f"{number}: {reading[0]}": reading for number, reading in enumerate(readings)}
     parsed = [_parse(store, layer, reading) for layer, reading in layers.items()]
@@ -74,7 +75,7 @@ def try_readings(
 
 def _parse(store: Store, layer: str, reading: tuple[str, SourceState, Reading]) -> Parsed:
     """
-    Parse a reading for a layer: over the defaults all of its plain values are new, whatever its source gave before.
+    Parse a reading for a layer. Every plain value counts as new, because the trial begins with the defaults.
     """
     parsed = parse(store, *reading)
     return parsed._replace(name=layer, flags=[store.find(name) for name in parsed.state.plain.entries])

@@ -1,5 +1,5 @@
 """
-Which of several writers goes next, where each may find that another was first.
+Decides which writer goes next when several compete, so that none of them starves.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _ATTEMPTS_WITHOUT_TURN: Final = 8
-"""How often other writers may outdate what a writer has validated before they wait for it, so that none starves."""
+"""How often other commits can outdate the work of a writer before the other writers wait for it."""
 
 _TURN_SECONDS: Final = 1.0
-"""Other writers wait for a turn at most this long, and twice its longest attempt: no validator stops them for good."""
+"""Other writers wait for a turn at most this long plus twice its longest attempt: no validator stops them for ever."""
 
 
 class _Turn(Once):
     """
-    The right of one thread to commit next. It is no lock: others wait for it a while and then go on.
+    The right of one thread to commit next. It is not a lock: other threads wait for its end for a limited time.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -34,15 +34,15 @@ class _Turn(Once):
 
     def pause(self) -> None:
         """
-        Wait for the end of the turn, in any thread but the one that has it.
+        Wait for the end of the turn; in the thread that has the turn, return at once.
         """
-        if threading.get_ident() != self._thread:  # else a parser that sets another flag would wait for itself
+        if threading.get_ident() != self._thread:  # otherwise a parser that sets another flag would wait for itself
             self.wait(self._seconds)
 
 
 class Turns:
     """
-    The writers of one store: each works out a change, and works it out again when another was committed meanwhile.
+    The writers of one store. Each works out a change, and repeats that if another change was committed meanwhile.
 
     Thread safety: any thread.
     """
@@ -52,13 +52,13 @@ class Turns:
 
     def run(self, attempt: Callable[[], T | None]) -> T:
         """
-        Call *attempt* until it returns something, and return that.
+        Call *attempt* until its result is not None, and return that result.
 
-        An attempt that other commits have outdated again and again goes first: new ones wait for it, for a bounded
-        time.
+        A writer whose attempts were outdated by other commits several times goes first: the attempts of others wait for
+        it, for a limited time.
 
         Args:
-            attempt: Works out a change and commits it; None says that another one was committed meanwhile.
+            attempt: Works out a change and commits it. Returns None if another change was committed meanwhile.
         """
         turn: _Turn | None = None
         longest_seconds, attempts = 0.0, 0
@@ -82,4 +82,4 @@ class Turns:
                     self._turn = None
 
     def after_fork_in_child(self) -> None:
-        self._turn = None  # the thread whose turn it was may not live on
+        self._turn = None  # the thread that has the turn may not exist in the child

@@ -1,7 +1,7 @@
 """
 Forks of uWSGI, whose master is a C program: it forks its workers without running Python's hooks.
 
-uWSGI offers one of its own, ``uwsgi.post_fork_hook``, which ``uwsgidecorators`` sets to a chain of functions.
+uWSGI has a hook of its own, ``uwsgi.post_fork_hook``, which ``uwsgidecorators`` sets to a chain of functions.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 def call_after_forks(function: Callable[[], object]) -> None:
     """
-    Have uWSGI call *function* in every worker that it forks from now on; in other processes do nothing.
+    Make uWSGI call *function* in every worker that it forks from now on; without uWSGI do nothing.
 
-    It is called once in each, however often it is given. A program that imports ``uwsgidecorators`` later replaces the
-    hook.
+    The function is called once in each worker, even if this is called several times. If the program imports
+    ``uwsgidecorators`` later, that replaces the hook.
     """
-    uwsgi: Any = sys.modules.get("uwsgi")  # there from the first moment, in a process of uWSGI alone
+    uwsgi: Any = sys.modules.get("uwsgi")  # only in a process of uWSGI, and there from the start
     if uwsgi is None:
         return
     decorators: Any = sys.modules.get("uwsgidecorators")

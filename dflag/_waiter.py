@@ -1,5 +1,5 @@
 """
-Waiting for any of several descriptors, for a word from another thread, or for time to pass.
+Waiting until one of several descriptors is readable, another thread calls, or time has passed.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
 _LONGEST_SECONDS: Final = 86_400.0
-"""The longest wait in one go: epoll counts milliseconds in 32 bits, 24 days."""
+"""The longest single wait. The limit of epoll is 24 days, because it counts milliseconds in 32 bits."""
 
 _CLOSING_SECONDS: Final = 0.05
-"""How long a program may take to close every descriptor and to open those that it needs instead."""
+"""The time that a program gets to close every descriptor and to open the ones that it needs instead."""
 
 
 class Waiter:
     """
     A selector, and a pair of sockets through which other threads end a wait.
 
-    Where the process has no descriptor left, it waits for threads alone, so that the periodic check goes on, and tries
-    again after each wait. Where the program has closed its descriptors it makes others.
+    If the process has no free descriptor, the waiter waits only for threads, so that the periodic check goes on, and
+    tries to open its descriptors after each wait. If the program has closed them, the waiter opens new ones.
 
     Attributes:
-        problem: Why no descriptor can be waited for, else None.
+        problem: The reason why no descriptor can be waited for, otherwise None.
         readable: The descriptors that ended the last wait.
 
     Thread safety: `wake` from any thread, the rest from one thread at a time.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # a signal handler may interrupt `wake`, and call it again
+        self._lock = threading.RLock()  # reentrant: a signal handler can interrupt `wake`, and call it again
         self._called = Once()
         self._others: dict[int, Identity] = {}
         self._selector: selectors.BaseSelector | None = None
@@ -49,19 +49,19 @@ class Waiter:
 
     def wake(self) -> None:
         """
-        End the wait that is going on, or the next one. Does nothing once closed.
+        End the present wait, or else the next one. After `close` this does nothing.
         """
         self._called.set()
-        # Full: a wake-up is under way already. Otherwise the sockets were closed, which ends the wait as well.
+        # OSError: the socket is full, so a wake-up is under way, or it was closed, which ends the wait as well.
         with self._lock, contextlib.suppress(OSError):
             if self._is_whole():
                 self._ends[1][0].send(b"\0")
 
     def wait(self, descriptors: Iterable[int | None], timeout: float, begins: Once) -> bool:
         """
-        Wait until one of the descriptors is readable or `wake` is called; False when *timeout* seconds pass first.
+        Wait until a descriptor is readable or `wake` is called; return False when *timeout* seconds pass first.
 
-        *begins* is set just before.
+        *begins* is set just before the wait.
         """
         self.readable = ()
         if self._selector is None:
@@ -72,12 +72,12 @@ class Waiter:
             return called
         if not self._is_whole():
             self._reopen()
-            return True  # what was written to the sockets is lost
-        # One that is closed would be ready at once, again and again.
+            return True  # the old sockets may have held a wake-up, which is lost
+        # Without closed descriptors, which would be ready at once, again and again.
         wanted = {number: found for number in descriptors if number is not None and (found := identity(number))}
         if wanted != self._others:
             self._register(wanted)
-        if not begins.is_set():  # to open again what is open takes as long as all else here
+        if not begins.is_set():  # setting it again would take as long as everything else here
             begins.set()
         self.readable = [key.fd for key, _ in self._selector.select(min(timeout, _LONGEST_SECONDS))]
         if self._ends[0][1].number in self.readable:
@@ -101,7 +101,7 @@ class Waiter:
 
     def abandon(self) -> None:
         """
-        Release the descriptors in a forked child, where a thread that is not there may hold the lock.
+        Release the descriptors in a forked child, in which a thread of the parent can have left the lock taken.
         """
         self._lock = threading.RLock()
         self.close()
@@ -116,8 +116,8 @@ class Waiter:
 
     def _reopen(self) -> None:
         self.close()
-        # The program may still be closing descriptors, and opening others: one opened here meanwhile would be closed as
-        # well, and its number given to a file of the program. Ends early when `wake` is called.
+        # The program can still be closing descriptors and opening others. A descriptor opened here meanwhile would be
+        # closed as well, and its number given to a file of the program. The wait ends early when `wake` is called.
         self._called = Once()
         self._called.wait(_CLOSING_SECONDS)
         self._open()
