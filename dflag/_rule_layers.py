@@ -1,8 +1,8 @@
 """
 The rules of one source: checked against the flags, and resolved to values for this process.
 
-A source's rules are part of its own layer. What they set is parsed and validated as soon as it is read, in force or
-not. Facts and time, which `RuleContext` knows, decide which of them are in force.
+A source's rules are part of its own layer. The values that they set are parsed and validated as soon as they are read,
+whether or not the rules are in force. `RuleContext` decides by facts and time which rules are in force.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ if TYPE_CHECKING:
     from dflag.typing import Raw
 
 _MAX_REMEMBERED: Final = 20_000
-"""How many rules to remember before removed ones are forgotten: twice as many as a list may hold."""
+"""How many rules to remember before removed rules are forgotten: twice the maximum number of rules in a list."""
 
 
 class RuleMemory(NamedTuple):
     """
-    What a process has seen of the rules of one source.
+    The memory of a process about the rules of one source.
 
     Attributes:
-        latest: The last moment that was seen, by content of the rule.
-        reverted: Why a rule was reverted, by its content.
-        reported: The rules whose needs were logged, by content.
-        next_look: When something changes next.
+        latest: The latest moment that was seen, by the content of the rule.
+        reverted: The reason why a rule was reverted, by the content of the rule.
+        reported: The contents of the rules whose unknown facts were logged.
+        next_look: The next moment at which something changes, or None.
     """
 
     latest: dict[str, datetime.datetime]
@@ -58,9 +58,9 @@ class RuleMemory(NamedTuple):
 
 class RuleContext:
     """
-    What decides, in this process, which rules of one source are in force: facts, time, and what was before.
+    Decides, in this process, which rules of one source are in force: by facts, by time, and by its memory.
 
-    A clock that is set back never takes a rule back. A forked child inherits all of it.
+    Setting the clock back never reverts a rule. A forked child inherits the context with its memory.
 
     Thread safety: any thread.
     """
@@ -68,26 +68,26 @@ class RuleContext:
     def __init__(self, facts: Facts = MappingProxyType({}), clock: Clock = CLOCK) -> None:
         self.facts: Facts = facts
         self._clock: Final = clock
-        self.next_look: datetime.datetime | None = None  # when something changes next
-        self._latest: dict[str, datetime.datetime] = {}  # as in `RuleMemory`, the next two as well
+        self.next_look: datetime.datetime | None = None  # as in `RuleMemory`, like the next three
+        self._latest: dict[str, datetime.datetime] = {}
         self._reverted: dict[str, str] = {}
         self._reported: dict[str, None] = {}
 
     def now(self) -> datetime.datetime:
         """
-        Return the time by the clock that decides.
+        Return the present time, by the clock that decides when rules change.
         """
         return self._clock.now()
 
     def keep(self) -> RuleMemory:
         """
-        Return what was seen so far, to be brought back after a test.
+        Return the present memory, so that it can be restored after a test.
         """
         return RuleMemory(dict(self._latest), dict(self._reverted), dict(self._reported), self.next_look)
 
     def bring_back(self, memory: RuleMemory | None) -> None:
         """
-        Forget what was seen since *memory* was kept; with None forget everything.
+        Restore *memory*, and so forget everything since; with None forget everything.
         """
         latest, reverted, reported, look = memory or RuleMemory({}, {}, {}, None)
         self._latest, self._reverted, self._reported = dict(latest), dict(reverted), dict(reported)
@@ -95,19 +95,19 @@ class RuleContext:
 
     def situation(self, rule: Rule, now: datetime.datetime) -> Situation:
         """
-        Return the situation of a rule now, or at the latest moment that was seen.
+        Return the situation of a rule at *now*, or at the latest moment that was seen if that is later.
         """
         return situation(rule, self.facts, self.moment(rule, now))
 
     def share_percent(self, rule: Rule, now: datetime.datetime) -> float | None:
         """
-        Return the percentage that a rule is in force for at the latest moment that was seen; None if it draws none.
+        Return the percentage for which a rule is in force, at the same moment as `situation`; None without a share.
         """
         return share_percent(rule, self.moment(rule, now))
 
     def moment(self, rule: Rule, now: datetime.datetime) -> datetime.datetime:
         """
-        Return the time that counts for a rule: the latest that was seen, because the clock may have been set back.
+        Return the time that counts for a rule: the latest that was seen, because the clock can have been set back.
         """
         return max(now, self._latest.get(rule.content, now))
 
@@ -115,20 +115,20 @@ class RuleContext:
         self, rules: Iterable[ValidRule], excluded: Container[ValidRule], before: Iterable[Active]
     ) -> list[Active]:
         """
-        Return the rules that are to be in force.
+        Return the rules that should be in force.
 
-        It remembers the latest moment that each rule has seen, and when to look again. It does not remember when a rule
-        came into force: the commit does that.
+        This method records the latest moment that each rule has seen, and when to look again. It does not record when a
+        rule came into force: the commit does that.
 
         Args:
-            rules: Those that may be in force.
-            excluded: Those of them that must not.
-            before: Those that are in force now.
+            rules: The rules that can be in force.
+            excluded: Those of the rules that must not be in force.
+            before: The rules that are in force now.
         """
         now = self._clock.now()
         since = {each.valid.rule.content: each.since for each in before}
         active = []
-        # Keep the planned look: if these rules are refused, those in force stay, and may need it.
+        # Keep the planned look: if these rules are refused, the rules in force stay and can need it.
         moments = [] if self.next_look is None else [self.next_look]
         for valid in rules:
             rule = valid.rule
@@ -159,7 +159,7 @@ class RuleContext:
 
     def revert(self, rule: Rule, why: str) -> None:
         """
-        Take a rule back in this process, until its content changes or it is gone.
+        Revert a rule in this process, until its content changes or it is removed.
         """
         self._reverted[rule.content] = why
 
@@ -168,7 +168,7 @@ class RuleContext:
 
     def unreported_needs(self, rules: Iterable[ValidRule]) -> list[tuple[str, tuple[str, ...]]]:
         """
-        Return the facts that rules need and that are not known, each rule once.
+        Return the names of rules that need unknown facts, with these facts. Each rule is returned only once.
         """
         found = []
         for valid in rules:
@@ -180,9 +180,9 @@ class RuleContext:
 
     def forget_others(self, rules: RuleSet) -> None:
         """
-        Forget of rules that are gone that they were reverted: what is published again is to prove itself again.
+        Forget the reverts of rules that are gone: a rule that is published again must prove itself again.
 
-        All else that is known of them is forgotten if it is very much.
+        If the memory is large, forget everything else about these rules too.
         """
         is_full = len(self._latest) > _MAX_REMEMBERED
         if not is_full and not self._reverted:
@@ -196,7 +196,7 @@ class RuleContext:
 
 class Unconditional(RuleContext):
     """
-    A context for trials: it puts in force the rules that apply in every process, from the start and to all keys.
+    A context for trials, with only those rules in force that apply in every process, at any time and to all keys.
     """
 
     def choose_active(
@@ -220,19 +220,19 @@ def read_rules(
     fresh: Collection[Flag[Any]] = (),
 ) -> RuleSet:
     """
-    Read the rules among the values of a source, and check what they set against the flags.
+    Read the rules among the values of a source, and check the values that they set against the flags.
 
     Args:
-        store: Holds the flags.
-        values: All that the source holds.
-        base: The rules before: what did not change is not parsed again.
-        locate: Says where a key stands.
-        secret: Whether all of the source is secret.
-        anew: Whether to parse also what did not change.
+        store: The store with the flags.
+        values: All values of the source.
+        base: The previous rules. An unchanged text or rule is not parsed again.
+        locate: Returns the place of a key.
+        secret: Whether the whole source is secret.
+        anew: Whether to parse an unchanged text again.
         fresh: Flags that were declared just now.
 
     Returns:
-        The rules, with none in force yet.
+        The rules, none of which is in force yet.
     """
     keys = [key for key in RULES_KEYS if key in values]
     if not keys:
@@ -255,7 +255,7 @@ def _is_to_be_read(raw: Raw, base: RuleSet) -> bool:
         or type(raw) is not type(base.raw)
         or raw != base.raw
         or first_line_of(raw) != first_line_of(base.raw)
-        or any(key in base.bad_text for key in RULES_KEYS)  # it may be under another key now, or alone
+        or any(key in base.bad_text for key in RULES_KEYS)  # the rules can be under another key now, or only under one
     )
 
 
@@ -263,9 +263,9 @@ def _read(
     raw: Raw, base: RuleSet, key: str, place: str, *, secret: bool
 ) -> tuple[tuple[Rule, ...], dict[str, FlagValueError], dict[str, Spot]]:
     """
-    Return the rules of a text, what is wrong with it, and where the bad rules stand.
+    Return the rules of a text, its errors, and the positions of the bad rules.
 
-    For a text that is no list they are those of the last list, because its rules stay, with what was wrong with them.
+    If the text is not a list, the rules of the last list stay, with their errors and positions.
     """
     read = parse_rules(raw)
     faults = _faults(read, key, place, secret=secret)
@@ -282,7 +282,7 @@ def _read(
 
 def _without_texts(errors: Mapping[str, FlagValueError]) -> dict[str, FlagValueError]:
     """
-    Return errors of a source that is secret from now on: what they say may quote it.
+    Return the errors of a source that is secret from now on without their messages, which can quote the source.
     """
     return {
         name: FlagValueError(name, "it was bad before the source became secret", origin=error.origin)
@@ -294,23 +294,23 @@ def _faults(read: RuleList, key: str, place: str, *, secret: bool) -> dict[str, 
     faults: dict[str, FlagValueError] = {}
     for fault in read.faults:
         name = key if fault.rule is None else RULE_PREFIX + fault.rule
-        message = fault.expected if secret else fault.message  # which quotes what the source holds
+        message = fault.expected if secret else fault.message  # the full message quotes the source
         faults.setdefault(name, FlagValueError(name, message, origin=_origin(place, Place(fault.line, fault.column))))
     return faults
 
 
 def _origin(source: str, place: Place) -> str:
-    return f"{source}:{place.line}:{place.column}" if source else ""  # the command says itself where an input stands
+    return f"{source}:{place.line}:{place.column}" if source else ""  # the command itself names the place of an input
 
 
 class _Misfit(NamedTuple):
     """
-    Why the flags refuse a rule.
+    The refusal of a rule by the flags.
 
     Attributes:
-        setting: What is refused.
-        problem: Why.
-        cause: The exception; None if it may quote a secret.
+        setting: The part of the rule that is refused.
+        problem: The reason.
+        cause: The exception; None if there is none, or if it can quote a secret.
     """
 
     setting: Setting
@@ -320,9 +320,9 @@ class _Misfit(NamedTuple):
 
 class _Validation:
     """
-    The validation of one list of rules: what they set goes through the pipelines of the flags.
+    The validation of one list of rules: the values that they set go through the pipelines of the flags.
 
-    Errors among *kept* are not made again: the text whose places they name is gone.
+    If a problem is the same as that of an error in *kept*, this error is used: the text with its place is gone.
     """
 
     def __init__(
@@ -339,7 +339,7 @@ class _Validation:
         self._place: Final = place
         self._kept: Final = kept
         self._secret: Final = secret
-        # Parse a rule again if it sets the name of a fresh flag: until now that name was at most a key of a map.
+        # Validate a rule again if it sets the name of a fresh flag: before, that name was at most a key of a map.
         self._known: Final = {
             valid.rule.content: valid
             for valid in base.good
@@ -397,10 +397,10 @@ class _Validation:
 
     def _validate(self, rule: Rule) -> ValidRule | _Misfit:
         """
-        Run everything that a rule sets through the pipelines.
+        Take all values of a rule through the pipelines of their flags.
         """
         fed = {name: self._flags_of(name) for name in rule.values}
-        if self._secret:  # all of them before any value is read: the command reads also those of a refused rule
+        if self._secret:  # all flags before any value is read: the command also reads the values of a refused rule
             for flag in chain.from_iterable(fed.values()):
                 conceal(flag)
         missing = [name for name, found in fed.items() if not found and name not in self._store.retired]
@@ -416,7 +416,7 @@ class _Validation:
             if problem is not None:
                 return _Misfit(Setting(name, is_key=True), problem)
             raw = rule.values[name]
-            try:  # without a place: the error of the rule has it
+            try:  # without an origin: the error of the rule names the place
                 if flag.name == name:
                     values[flag] = pipeline_of(flag).read(name, raw, "")
                 else:
@@ -428,7 +428,7 @@ class _Validation:
 
     def _flags_of(self, name: str) -> list[Flag[Any]]:
         """
-        Return the flag of that name, else the maps that the key belongs to: none where it was a flag's.
+        Return the flag of a name, otherwise the maps to which the name belongs as a key; nothing for a retired name.
         """
         flag = self._store.flags.get(name)
         if flag is not None:
@@ -438,12 +438,12 @@ class _Validation:
 
 def why_not(rule: Rule, flag: Flag[Any], *, secret: bool = False) -> str | None:
     """
-    Return why a rule cannot set a flag of this declaration, whatever the value; None when it can.
+    Return the reason why a rule cannot set a flag, whatever the value; None if it can.
 
     Args:
         rule: The rule.
         flag: The flag.
-        secret: Whether nothing of the rule may be quoted.
+        secret: Whether the rule must not be quoted.
     """
     if rule.by is not None and flag.by != rule.by:
         declared = "without by=" if flag.by is None else f"with by={flag.by!r}"
@@ -459,13 +459,13 @@ def why_not(rule: Rule, flag: Flag[Any], *, secret: bool = False) -> str | None:
 
 def refusal_of(rule: Rule, problem: str, source: str, place: Place | None = None) -> FlagValueError:
     """
-    Make the error for a refused rule, which is listed among the errors of flags.
+    Return the error for a refused rule. It is listed among the errors of flags.
 
     Args:
         rule: The rule.
-        problem: Why.
-        source: Where the list stands.
-        place: The part of the text that is to blame; None for the rule.
+        problem: The reason.
+        source: The place of the list.
+        place: The place in the text that is to blame; None for the beginning of the rule.
     """
     return FlagValueError(RULE_PREFIX + rule.name, problem, origin=_origin(source, place or rule.place))
 
@@ -477,7 +477,7 @@ def with_last_good(
     spots: Mapping[str, Spot],
 ) -> list[ValidRule]:
     """
-    Return the good rules. A named rule that was edited into a bad one stays in its place with its last good text.
+    Return the good rules. If a named rule was edited into a bad one, its last good text is kept at its place.
     """
     names = {valid.name for valid in good}
     kept = [
@@ -492,18 +492,18 @@ def try_rules(
     store: Store, rules: RuleSet, base: RuleSet, source: str, held: Mapping[str, Entry], plan: Plan
 ) -> RuleSet:
     """
-    Try each rule against the registry validators, alone on top of the plain values.
+    Return the rules after trying each rule alone, on top of the plain values, against the registry validators.
 
-    A rule that was refused before is tried again: other layers may have changed since. Its first reason is kept,
-    because the message of a validator may differ each time.
+    A rule that was refused before is tried again, because other layers can have changed since. Its first reason is
+    kept, because the message of a validator can differ each time.
 
     Args:
-        store: Holds the flags.
+        store: The store with the flags.
         rules: The rules.
-        base: The rules before: a rule that is edited into one that the validators refuse keeps its last good text.
+        base: The previous rules. If the validators refuse the new text of a rule, its last good text stays usable.
         source: The name of the source.
         held: The plain values of the source.
-        plan: Works out what edits lead to, on top of the plain values of all readings that are committed together.
+        plan: Returns the transaction for edits, on top of the plain values of all readings that are committed together.
     """
     if not rules.is_to_be_tried:
         return rules
@@ -531,7 +531,7 @@ def try_rules(
 
 def _refused(valid: ValidRule, error: DflagError, place: str) -> FlagValueError:
     """
-    Make the error for a rule whose values are refused. It names the keys, unless the rule sets a secret flag.
+    Return the error for a rule whose values are refused. It names the keys, unless the rule sets a secret flag.
     """
     is_secret = any(flag.secret for flag in (*valid.values, *valid.members))
     keys = "" if is_secret or valid.rule.by is None else f"where {key_audience(valid.rule)}: "
@@ -540,7 +540,7 @@ def _refused(valid: ValidRule, error: DflagError, place: str) -> FlagValueError:
 
 def _try(store: Store, valid: ValidRule, source: str, held: Mapping[str, Entry], plan: Plan) -> DflagError | None:
     """
-    Return why the checks that concern several flags or sources refuse a rule; None if they do not.
+    Return the error with which the checks over several flags or sources refuse a rule; None if they accept it.
     """
     if not store.checks.validators and not store.maps:
         return None
@@ -556,7 +556,7 @@ def resolve(
     rules: RuleSet, base: RuleSet, context: RuleContext | None, excluded: Mapping[ValidRule, FlagValueError]
 ) -> RuleSet:
     """
-    Return the rules, and mark those that should be in force; *excluded* ones are refused with the reason.
+    Return the rules with those marked that should be in force; the *excluded* rules are refused with their errors.
     """
     usable = rules.usable or ()
     left_out = {valid: excluded[valid] for valid in usable if valid in excluded}
@@ -566,7 +566,7 @@ def resolve(
 
 def _refused_together(errors: Mapping[ValidRule, FlagValueError], base: RuleSet) -> dict[str, FlagValueError]:
     """
-    Return by key why rules are left out. As in `try_rules`, a rule that was left out before keeps its first reason.
+    Return the errors of rules that are left out, by ``rule:NAME``; as in `try_rules`, the first error of a rule stays.
     """
     known = frozenset(base.left_out) if errors and base.refused_together else frozenset()
     keyed = ((RULE_PREFIX + valid.name, valid, error) for valid, error in errors.items())
@@ -575,9 +575,9 @@ def _refused_together(errors: Mapping[ValidRule, FlagValueError], base: RuleSet)
 
 def place_on(rules: RuleSet, plain: Mapping[str, Entry | None], base: RuleSet, source: str) -> RuleSet:
     """
-    Put what the rules in force set on top of the plain values of their source; a later rule wins.
+    Put the values that the rules in force set on top of the plain values of their source; a later rule wins.
 
-    What equals its part of *base* is the same object. A rule is left out if a map refuses its keys together.
+    A value that equals the one in *base* is the same object. A rule is left out if a map refuses the keys that it adds.
     """
     entries: dict[str, Entry] = {}
     keyed: dict[Flag[Any], list[KeyedValue]] = {}
@@ -610,7 +610,7 @@ def place_on(rules: RuleSet, plain: Mapping[str, Entry | None], base: RuleSet, s
 
 def _keyed_value(active: Active, flag: Flag[Any], value: Any, source: str) -> KeyedValue:
     """
-    Return what a rule gives to keys of a flag. For a map that it adds to, this is only what it adds.
+    Return the value that a rule gives to keys of a flag. If it only adds keys to a map, the value is only these keys.
     """
     rule = active.valid.rule
     is_part = flag in active.valid.members and flag not in active.valid.values
@@ -626,10 +626,10 @@ def _is_share(rule: Rule) -> bool:
 
 def _merged(valid: ValidRule, ruled: Mapping[str, Entry], plain: Mapping[str, Entry | None]) -> dict[Flag[Any], Any]:
     """
-    Return the maps to which a rule adds single keys, merged with the values below.
+    Return the values of the maps to which a rule adds single keys, merged with the values below.
 
     Raises:
-        FlagValueError: Such a map is refused.
+        FlagValueError: A map refuses its merged value.
     """
     merged = {}
     for flag, members in valid.members.items():
@@ -637,7 +637,7 @@ def _merged(valid: ValidRule, ruled: Mapping[str, Entry], plain: Mapping[str, En
         if below is None:
             entry = ruled.get(flag.name) or plain.get(flag.name)
             below = {} if entry is None else entry.value
-        merged[flag] = pipeline_of(flag).take(flag.name, {**below, **members}, "")  # the refusal has the place
+        merged[flag] = pipeline_of(flag).take(flag.name, {**below, **members}, "")  # the refusal names the place
     return merged
 
 
@@ -659,16 +659,16 @@ def _reused_keyed(
 
 class RuleState(NamedTuple):
     """
-    What a rule is in this process now.
+    The present state of a rule in this process.
 
     Attributes:
-        name: Its name.
-        state: The first that fits of the words in `dflag.RuleStatus`.
-        next_change: When that changes, or for a refused rule what its last good text is; None for never.
-        problem: Why it is refused or reverted, else None.
-        needs: The facts that it asks for and that are not known.
-        share_percent: The percentage of processes, or of keys, that it is in force for; None if it draws none.
-        rule: What it is about; None for one that cannot be read.
+        name: The name of the rule.
+        state: The first that applies of the words in `dflag.RuleStatus`.
+        next_change: When the state changes; for a refused rule, the state of its last good text. None for never.
+        problem: The reason why the rule is refused or reverted, otherwise None.
+        needs: The unknown facts that the rule needs.
+        share_percent: The percentage of processes, or of keys, for which the rule is in force; None without a share.
+        rule: The rule itself; None if it cannot be read.
     """
 
     name: str
@@ -682,18 +682,18 @@ class RuleState(NamedTuple):
 
 def states(rules: RuleSet, context: RuleContext) -> list[RuleState]:
     """
-    Return what each rule of a source is, in the order of the list.
+    Return the state of each rule of a source, in the order of the list.
     """
     usable = {valid.name: valid.rule for valid in rules.usable or ()}
     active = {each.valid.name: each for each in rules.active}
-    rejected = rules.rejected  # made at each call
+    rejected = rules.rejected  # once, because the property makes a new mapping at each use
     now = context.now()
     found: list[tuple[int, RuleState]] = []
     changes = {rule.name: _state(rule, context, now, active.get(rule.name)).next_change for rule in _last_good(rules)}
     for rule in rules.listing:
         error = rejected.get(RULE_PREFIX + rule.name)
         in_use = usable.get(rule.name, rule)
-        if error is None or error is rules.bad_text.get(RULE_PREFIX + rule.name):  # another rule of this name has it
+        if error is None or error is rules.bad_text.get(RULE_PREFIX + rule.name):  # the error of another rule so named
             shown = _state(in_use, context, now, active.get(rule.name))
             shown = shown._replace(share_percent=context.share_percent(in_use, now))
         else:
@@ -709,7 +709,7 @@ def states(rules: RuleSet, context: RuleContext) -> list[RuleState]:
 
 def _last_good(rules: RuleSet) -> list[Rule]:
     """
-    Return the last good texts of rules that are refused now, in force or not.
+    Return the last good texts of rules that are refused now, whether or not they are in force.
     """
     listed = {rule.name: rule.content for rule in rules.listing}
     return [
@@ -727,7 +727,7 @@ def _state(rule: Rule, context: RuleContext, now: datetime.datetime, active: Act
     found = context.situation(rule, now)
     if found.phase != "on":
         return RuleState(rule.name, found.phase, found.next_change, None, missing)
-    if active is None:  # its moment has come, and the values are under way
+    if active is None:  # its time has come, and its values will be committed soon
         return RuleState(rule.name, "waiting", None, None, missing)
     baked = baked_at(rule, active.since)
     if baked is not None and context.is_baking(active, now):

@@ -1,5 +1,5 @@
 """
-What a rule is in this process at a moment: pure functions of the rule, the facts and the time.
+The situation of a rule in a process at a moment: pure functions of the rule, the facts and the time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dflag._rules_text import Rule
 
 Facts: TypeAlias = "Mapping[str, str]"
-"""What is known of this process: texts by name."""
+"""The facts of a process: texts by name."""
 
 Phase: TypeAlias = Literal["ended", "elsewhere", "waiting", "on"]
 
@@ -33,24 +33,24 @@ _ALWAYS: Final = datetime.datetime.min.replace(tzinfo=datetime.UTC)
 _MICROSECOND: Final = datetime.timedelta(microseconds=1)
 
 _MAX_LISTED: Final = 5
-"""How many facts, globs of a fact or keys `audience` lists: a rule may name a million."""
+"""How many facts, globs of a fact or keys `audience` lists at most: a rule can name a million."""
 
 _WILDCARD: Final = re.compile(r"[*?[]")
 
 _MAX_CHARACTERS: Final = 80
-"""How many characters of one of them are shown: as many as of a flag's value."""
+"""How many characters of a fact, glob or key are shown: as many as of a flag's value."""
 
 
 class Situation(NamedTuple):
     """
-    What a rule is in this process at a moment.
+    The situation of a rule in this process at a moment.
 
     Attributes:
-        phase: ``"on"`` while its values are in force.
+        phase: ``"on"`` if facts and time let the rule apply.
         switch: When this process switches or has switched; None for a rule without ``from`` or one that is elsewhere.
-        next_change: The next moment at which any of this changes, or everybody has switched; None for none.
-        threshold: A keyed rule is for those of its keys whose draw is below this.
-        is_done: Whether everybody has switched, so that its values can become the plain ones.
+        next_change: The next moment at which any attribute changes, or all processes have switched; None for never.
+        threshold: A keyed rule is for those of its keys whose draw is below this number.
+        is_done: Whether all processes have switched, so that the values of the rule can become the plain values.
     """
 
     phase: Phase
@@ -62,9 +62,9 @@ class Situation(NamedTuple):
 
 def situation(rule: Rule, facts: Facts, now: datetime.datetime) -> Situation:
     """
-    Return what a rule is at a moment for a process with these facts.
+    Return the situation of a rule at a moment, for a process with these facts.
 
-    Nothing else decides: a process that starts again with the same facts has the same values.
+    Nothing else decides, so a process that starts again with the same facts has the same values.
     """
     if rule.until is not None and now >= rule.until:
         return Situation("ended")
@@ -93,7 +93,7 @@ def situation(rule: Rule, facts: Facts, now: datetime.datetime) -> Situation:
 
 def needs(rule: Rule, facts: Facts) -> tuple[str, ...]:
     """
-    Return the facts that a rule asks for and that are not known, in order.
+    Return the unknown facts that a rule needs, in order.
     """
     asked = {*rule.when, *rule.unless}
     if rule.by is None and (rule.over is not None or rule.steps):
@@ -103,9 +103,9 @@ def needs(rule: Rule, facts: Facts) -> tuple[str, ...]:
 
 def share_percent(rule: Rule, now: datetime.datetime) -> float | None:
     """
-    Return the percentage of processes, or of keys, that a rule is in force for by the clock; None if it draws none.
+    Return the percentage of processes, or of keys, for which a rule is in force by the clock; None without a share.
 
-    In whole percents where it grows evenly, so that it does not change with each look.
+    With ``over`` it is in whole percents, so that it does not change at each look.
     """
     if rule.over is None and not rule.steps:
         return None if rule.share is None else percent(rule.share)
@@ -118,14 +118,14 @@ def share_percent(rule: Rule, now: datetime.datetime) -> float | None:
 
 def percent(threshold: int) -> float:
     """
-    Return a threshold as a number of percent, to the millionth.
+    Return a threshold as a percentage, to the millionth of a percent.
     """
     return float(percentage(threshold).removesuffix("%"))
 
 
 def threshold(percent: float) -> int:
     """
-    Return the threshold for a number of percent, as the reverse of the function `percent`.
+    Return the threshold for a percentage. This is the inverse of the function `percent`.
 
     >>> threshold(12.5) == EVERYBODY // 8
     True
@@ -135,7 +135,7 @@ def threshold(percent: float) -> int:
 
 def audience(rule: Rule) -> str:
     """
-    Return whom a rule is for, in words: by its facts and by key; empty for everybody.
+    Return the processes and keys that a rule is for, in words; empty for all.
 
     >>> from dflag._rules_text import parse_rules
     >>> audience(parse_rules("- {when: {zone: [a, b]}, by: tenant, is: acme, set: {rate: 1}}").rules[0])
@@ -155,7 +155,7 @@ def audience(rule: Rule) -> str:
 
 def key_audience(rule: Rule) -> str:
     """
-    Return for which keys a rule is, in words; empty for a rule without keys.
+    Return the keys that a rule is for, in words; empty for a rule without ``by``.
     """
     if rule.by is None:
         return ""
@@ -184,14 +184,14 @@ def _cut(text: str) -> str:
 
 def baked_at(rule: Rule, since: datetime.datetime) -> datetime.datetime | None:
     """
-    Return when the bake of a rule ends that came into force at a moment; None for a rule without one.
+    Return the end of the bake of a rule that came into force at *since*; None for a rule without a bake.
     """
     return None if rule.bake is None else _later(since, rule.bake)
 
 
 def all_moments(rule: Rule, facts: Facts) -> list[datetime.datetime]:
     """
-    Return every moment at which anything changes for a process with these facts, in order.
+    Return every moment at which the situation of a rule changes for a process with these facts, in order.
     """
     moments = []
     moment: datetime.datetime | None = _ALWAYS
@@ -212,7 +212,7 @@ def fits(globs_by_fact: Mapping[str, Iterable[str]], facts: Facts) -> bool:
 
 
 def _matches(text: str, glob: str) -> bool:
-    # Python compiles each glob and keeps 32,768 of them. A rule may name more, most of which are plain texts.
+    # Python compiles each glob and caches 32,768 of them. A rule can name more globs, and most are plain texts.
     return fnmatchcase(text, glob) if _WILDCARD.search(glob) else text == glob
 
 
@@ -233,7 +233,7 @@ def _switch(rule: Rule, facts: Facts) -> datetime.datetime | None:
         return None
     number = draw(rule.name, text)
     if rule.over is not None:
-        # In whole microseconds: a timedelta times 2**32 may be more than a timedelta can hold.
+        # In whole microseconds, because a timedelta times 2**32 can be more than a timedelta can hold.
         passed = rule.over // _MICROSECOND * number // EVERYBODY
         return _later(rule.start, datetime.timedelta(microseconds=passed))
     step = bisect_right(rule.steps, number)
@@ -242,7 +242,7 @@ def _switch(rule: Rule, facts: Facts) -> datetime.datetime | None:
 
 def _steps_taken(rule: Rule, start: datetime.datetime, now: datetime.datetime) -> int:
     """
-    Return which step a rule has reached, from 0.
+    Return the number of the step that a rule has reached, from 0.
     """
     last = len(rule.steps) - 1
     return last if not rule.every else min(last, (now - start) // rule.every)
@@ -259,7 +259,7 @@ def _step(rule: Rule, start: datetime.datetime, step: int) -> datetime.datetime:
 
 def _all_switched(rule: Rule) -> datetime.datetime | None:
     """
-    Return when a staged rule is in force in each process that it is for; None for never, or a rule that is not staged.
+    Return when a staged rule is in force in every process that it is for; None for never, or for a rule without stages.
     """
     if rule.start is None:
         return None

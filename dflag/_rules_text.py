@@ -1,8 +1,8 @@
 """
-The text of rules: what is under the key ``_rules.yaml``, read without any flag, fact or clock.
+The parser for the text of rules under the key ``_rules.yaml``. It needs no flag, fact or clock.
 
-Each rule is read by itself. What is wrong with one is a `RuleFault` with its place, and the other rules are still read.
-Only a text that is no list, or exceeds a limit, is refused as a whole.
+Each rule is read by itself. An error in a rule is reported as a `RuleFault` with its place, and the other rules are
+still read. Only a text that is not a list, or that exceeds a limit, is refused as a whole.
 """
 
 from __future__ import annotations
@@ -49,28 +49,28 @@ RULE_KEYS: Final = (
     "share",
     "set",
 )
-"""What a rule may hold."""
+"""The keys that a rule can have."""
 
 _DRAWN: Final = 2**32
-"""How many shares can be drawn: a threshold of this many is everybody."""
+"""The number of possible draws: a threshold of this number includes everybody."""
 
 _MAX_NAME_CHARACTERS: Final = 253
-"""As long as the name of a flag."""
+"""The same limit as for the name of a flag."""
 
 _MAX_SHOWN_CHARACTERS: Final = 80
 """How many characters of a text are shown: as many as of a flag's value."""
 
 _MAX_FAULTS: Final = 10
-"""How many faults of one rule are reported: more help nobody, and a rule can have a million."""
+"""How many faults of one rule are reported: more are no help, and a rule can have a million."""
 
 _PLACE_NAME: Final = re.compile(r"rule [0-9]+")
 
 _PERCENT: Final = re.compile(r"0*([0-9]{1,3})(?:\.([0-9]{1,6}))?%")
 _BARE_NUMBER: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _MILLIONTHS: Final = 10**8
-"""How many millionths of a percent are the whole."""
+"""100 %, in millionths of a percent."""
 
-_HOURS_MINUTES: Final = "(?:[01][0-9]|2[0-3]):[0-5][0-9]"  # datetime takes 05:75, and newer versions take 24:00
+_HOURS_MINUTES: Final = "(?:[01][0-9]|2[0-3]):[0-5][0-9]"  # datetime accepts 05:75, and newer versions accept 24:00
 TIME_PATTERN: Final = (
     rf"([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}})[Tt]({_HOURS_MINUTES}:[0-5][0-9])(\.[0-9]+)?([Zz]|[+-]{_HOURS_MINUTES})"
 )
@@ -87,24 +87,24 @@ class Rule:
     A rule as it is written.
 
     Attributes:
-        name: Its own, or ``"rule 3"``, by its place.
-        is_named: Whether it has a name of its own.
-        when: For each fact its globs, one of which it must match.
+        name: The name of the rule, or ``"rule 3"``, after its number.
+        is_named: Whether the rule has a name of its own.
+        when: For each fact the globs of which it must match one.
         unless: The same for the processes that are excluded.
-        start: When it begins, in UTC; what is written as ``from``.
-        until: When it ends, in UTC.
+        start: When the rule begins, in UTC; the key ``from``.
+        until: When the rule ends, in UTC.
         of: The fact that draws the share of a process.
-        over: How long it takes to reach everybody.
-        steps: How many of 2**32 shares it reaches at each step.
+        over: How long it takes until the rule has reached every process.
+        steps: The threshold of each step: how many of 2**32 draws the rule has reached.
         every: How long a step takes.
         bake: For how long a process checks its health after it has switched.
-        by: What it is keyed by.
-        keys: Of a keyed rule the keys that it names; None for all.
-        share: How many of 2**32 shares of keys it is for; None for all.
-        values: What it sets, by flag.
-        content: A digest that is equal for equal rules, wherever they stand.
-        number: Its place in the list, from 1.
-        place: Where it begins in the text.
+        by: What the keys of the rule are, such as tenants; None for a rule without keys.
+        keys: The keys that a keyed rule names; None for all.
+        share: The threshold of a share of keys: how many of 2**32 draws the rule is for; None for all.
+        values: The values that the rule sets, by flag.
+        content: A digest that is equal for equal rules, at any place.
+        number: The number of the rule in the list, from 1.
+        place: The beginning of the rule in the text.
     """
 
     name: str
@@ -129,11 +129,11 @@ class Rule:
 
 class Setting(NamedTuple):
     """
-    A part of what a rule sets.
+    One setting of a rule, of which the place is wanted.
 
     Attributes:
-        flag: The flag.
-        is_key: Whether the name of the flag is meant, and not its value.
+        flag: The name of the flag.
+        is_key: Whether the place of the name is wanted, and not that of the value.
     """
 
     flag: str
@@ -143,15 +143,15 @@ class Setting(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class RuleFault:
     """
-    What is wrong with a rule, or with the whole list.
+    An error in a rule, or in the whole list.
 
     Attributes:
         rule: The name of the rule; None for the whole list.
         message: What was expected, and what was found.
-        line: Where it stands, from 1.
-        column: Likewise.
+        line: The line of the error, from 1.
+        column: The column of the error, from 1.
         expected: The part of the message that quotes nothing, for a list that is secret.
-        number: The place of the rule in the list, from 1; 0 for the whole list.
+        number: The number of the rule in the list, from 1; 0 for the whole list.
     """
 
     rule: str | None
@@ -168,9 +168,9 @@ class RuleList:
     The rules of a text.
 
     Attributes:
-        rules: Those that are as rules should be, in their order.
-        faults: What is wrong with the others, in its order.
-        is_readable: Whether it is a list of rules at all.
+        rules: The rules without a fault, in order.
+        faults: The faults of the other rules, in order.
+        is_readable: Whether the text is a list of rules at all.
     """
 
     rules: tuple[Rule, ...]
@@ -180,9 +180,9 @@ class RuleList:
 
 def parse_rules(raw: Raw) -> RuleList:
     """
-    Read rules. An empty text, only comments, null and an empty list have no rules.
+    Read rules. An empty text, a text of comments, null and an empty list have no rules.
 
-    Whatever is wrong stands in `RuleList.faults`. Time and memory are proportional to the text.
+    All errors are in `RuleList.faults`. Time and memory are proportional to the text.
 
     >>> parse_rules("- set: {rate_limit: 80}").rules[0].values
     {'rate_limit': '80'}
@@ -192,7 +192,7 @@ def parse_rules(raw: Raw) -> RuleList:
         text = _text_of(raw)
         reader = _ListReader(text, first_line)
         if text and not text.isspace():
-            from dflag._formats.outline import read_list  # brings PyYAML, which only rules need here
+            from dflag._formats.outline import read_list  # imports PyYAML, which only rules need here
 
             read_list(text, reader.take, at_most=MAX_RULES)
     except NotJSON as error:
@@ -204,18 +204,18 @@ def parse_rules(raw: Raw) -> RuleList:
 
 def first_line_of(raw: Raw | None) -> int:
     """
-    Return on which line of its document a list begins, from 1.
+    Return the line of its document on which a list begins, from 1.
     """
     return raw.line if isinstance(raw, Excerpt) else 1
 
 
 def places_set(raw: Raw, wanted: Mapping[int, Setting]) -> dict[int, Place]:
     """
-    Return the places of some settings. The list is read again for that: only a refused setting needs a place.
+    Return the places of settings. This reads the list again, because only a refused setting needs a place.
 
     Args:
-        raw: A list; one that cannot be read has no places.
-        wanted: What to find, by the number of the rule.
+        raw: The list. If it cannot be read, there are no places.
+        wanted: The settings to find, by the number of the rule.
     """
     from dflag._formats.outline import read_list
 
@@ -244,7 +244,7 @@ def _moved(place: Place, first_line: int) -> Place:
 
 def parse_time(text: str) -> datetime | None:
     """
-    Read a time of RFC 3339 with ``Z`` or an offset, in UTC; None when it is none.
+    Return a time of RFC 3339 with ``Z`` or an offset, converted to UTC; None if the text is not such a time.
     """
     found = _TIME.fullmatch(text)
     if found is None:
@@ -259,7 +259,7 @@ def parse_time(text: str) -> datetime | None:
 
 def percentage(threshold: int) -> str:
     """
-    Print a threshold as a percentage, to the millionth of a percent.
+    Return the text of a threshold as a percentage, to the millionth of a percent.
 
     >>> percentage(2**32 // 20 + 1)
     '5%'
@@ -299,9 +299,9 @@ def _unreadable(expected: str, detail: str, place: Place) -> RuleList:
     return RuleList((), (RuleFault(None, message, place.line, place.column, expected),), is_readable=False)
 
 
-class _Refused(Exception):  # noqa: N818 - a verdict in parts; the fault is made of it
+class _Refused(Exception):  # noqa: N818 - only the parts of a message; a `RuleFault` is made from it
     """
-    Why a part of a rule is refused.
+    A part of a rule is refused. The error holds the parts of the message, and the offset in the text.
     """
 
     def __init__(self, expected: str, given: str, at: int) -> None:
@@ -313,7 +313,7 @@ class _Refused(Exception):  # noqa: N818 - a verdict in parts; the fault is made
 
 class _ListReader:
     """
-    Makes rules of the items of a list.
+    Makes rules from the items of a list.
     """
 
     def __init__(self, text: str, first_line: int) -> None:
@@ -326,7 +326,7 @@ class _ListReader:
 
     def take(self, item: Outline, flaws: list[Flaw]) -> None:
         """
-        Make a rule of an item, or note what is wrong.
+        Make a rule from an item, or record its faults.
         """
         self._count += 1
         reader = _RuleReader()
@@ -341,7 +341,7 @@ class _ListReader:
                 reader.refuse(expected, name, reader.name_at)
         if rule is not None and not reader.refused:
             self.rules.append(rule)
-        # What cannot be read comes first: without it, a mapping may count as empty.
+        # The flaws of the text come first: a mapping without its unreadable items can seem to be empty.
         read = sorted(reader.refused[len(flaws) :], key=lambda each: each.at)
         for refused in (*reader.refused[: len(flaws)], *read):
             self._note(refused, name or f"rule {self._count}")
@@ -360,9 +360,9 @@ class _RuleReader:
     Reads one rule.
 
     Attributes:
-        name: Its own name, if it has a good one.
-        name_at: Where that stands.
-        refused: What is wrong with it.
+        name: The name of the rule, if it has a valid one.
+        name_at: The offset of the name in the text.
+        refused: The refused parts of the rule.
     """
 
     def __init__(self) -> None:
@@ -372,7 +372,7 @@ class _RuleReader:
 
     def refuse(self, expected: str, given: str, at: int) -> None:
         """
-        Note what was expected, and the text that was found instead.
+        Record what was expected, and the text that was found instead.
         """
         self._refuse(_Refused(f"expected {expected}", _shown(given), at))
 
@@ -409,7 +409,7 @@ class _RuleReader:
 
     def _refuse_key(self, key: Scalar) -> str | None:
         """
-        Refuse a key that rules do not have, and return which one may be meant.
+        Refuse a key that rules do not have, and return the key that was probably meant.
         """
         near = nearest(key[:_MAX_SHOWN_CHARACTERS], RULE_KEYS)
         hint = f" (did you mean {near!r}?)" if near else ""
@@ -424,7 +424,7 @@ def _combined(
     meant: Collection[str | None],
 ) -> Iterator[_Refused]:
     """
-    Yield what is wrong with the combination of keys. A key that a misspelt one was *meant* to be is not missing.
+    Yield the errors in the combination of keys. A key that was *meant* by a misspelt one does not count as missing.
     """
     if "set" not in written and "set" not in meant:
         yield _Refused("expected the key `set`, a mapping of flags to their values", "", item.at)
@@ -456,7 +456,7 @@ _NEEDED: Final = (
     ("is", ("by",), ", what the flags are keyed by"),
     ("share", ("by",), ", what the flags are keyed by; a share of processes is written as `steps`, such as [10%]"),
 )
-"""A key, what must stand beside it, and why."""
+"""A key, the keys of which the rule must also have one, and the reason."""
 
 _FORBIDDEN: Final = (
     ("over", "steps", "write one of them"),
@@ -467,7 +467,7 @@ _FORBIDDEN: Final = (
     ("steps", "is", "write two rules"),
     ("share", "steps", "write the last share as the last step"),
 )
-"""A key, what it cannot stand beside, and what to write."""
+"""A key, a key that the rule must not have with it, and what to write instead."""
 
 
 def _made(found: Mapping[str, Any], number: int, place: Place) -> Rule:
@@ -497,9 +497,9 @@ def _made(found: Mapping[str, Any], number: int, place: Place) -> Rule:
 
 def _content(found: Mapping[str, Any]) -> str:
     """
-    Return a digest of a rule with its keys in order. A value that has a native value beside its text is in brackets.
+    Return a digest of a rule with its keys in order. A value that also has a native value is put into a list.
 
-    A process remembers rules by it after they are gone, and a rule may have a megabyte of keys.
+    A process remembers rules by this digest after they are gone, and a rule can have a megabyte of keys.
     """
     values = found["set"].items()
     printed = {flag: [raw, *sorted(raw.written.items())] if isinstance(raw, Text) else raw for flag, raw in values}
@@ -642,4 +642,4 @@ _READERS: Final[dict[str, _Read]] = {
     "share": _read_percentage,
     "set": _read_values,
 }
-"""What reads each key of a rule."""
+"""The function that reads the value of each key of a rule."""

@@ -1,8 +1,9 @@
 """
-Sockets of dflag's own, in a process that may close every descriptor without asking.
+dflag's own sockets, for a process whose program can close any descriptor at any time.
 
-Each method of Python's sockets waits first and then uses the number, which may be that of another file by then. So here
-a socket never blocks: it waits by itself, and asks before each use whether its number is still its own.
+A method of Python's sockets first waits and then uses the number of the descriptor, which can belong to another file by
+then. So these sockets never block inside a method. They wait separately, and check before each use that the number is
+still their own.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ T = TypeVar("T")
 
 LOOK_SECONDS: Final = 0.5
 """
-How long a wait may go on without asking whether the socket was closed.
+The longest time that a wait goes on without a check whether the socket was closed.
 
-The kernel ends no wait for that reason; one look in this time costs 20 µs.
+The kernel does not end a wait when a socket is closed. One check takes 20 µs.
 """
 
 
@@ -47,16 +48,16 @@ class OwnSocket:
 
     def is_open(self) -> bool:
         """
-        Return whether neither the program nor `close` has closed it.
+        Return whether neither the program nor `close` has closed the socket.
         """
         return self._socket.fileno() >= 0 and self._descriptor.is_open()
 
     def is_ready(self, event: int, timeout: float | None) -> bool:
         """
-        Wait until it can be read or written, as *event* says; False when *timeout* seconds pass first.
+        Wait until the socket is ready for *event*, reading or writing; return False when *timeout* seconds pass first.
 
         Raises:
-            ConnectionAbortedError: The program has closed it.
+            ConnectionAbortedError: The program has closed the socket.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
@@ -64,37 +65,37 @@ class OwnSocket:
             with new_selector() as selector:
                 selector.register(self._own(), event)
                 if selector.select(min(left, LOOK_SECONDS)):
-                    self._own()  # a closed number is ready at once
+                    self._own()  # checks again, because a closed descriptor is ready at once
                     return True
             if deadline is not None and left <= LOOK_SECONDS:
                 return False
 
     def connect(self, address: Any) -> int:
         """
-        Begin to connect, and return the error number; the socket is ready to be written once that is over.
+        Begin to connect, and return the error number. When the attempt has ended, the socket is ready for writing.
         """
         return self._own().connect_ex(address)
 
     def problem(self) -> int:
         """
-        Return the number of the error that the connection has met, 0 for none.
+        Return the error number of the connection; 0 if there is no error.
         """
         return self._own().getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
     def set_option(self, level: int, option: int, value: int) -> None:
         """
-        Set an option; a sandbox may refuse any of them, and nothing depends on one.
+        Set an option, if possible: a sandbox can refuse any option, and nothing depends on one.
         """
         with contextlib.suppress(OSError):
             self._own().setsockopt(level, option, value)
 
     def receive(self, max_bytes: int, timeout: float | None) -> bytes:
         """
-        Read what is there, at least one byte; nothing at the end of the connection.
+        Return the bytes that are available, at least one; no bytes at the end of the connection.
 
         Raises:
             TimeoutError: Nothing came within *timeout* seconds.
-            OSError: The connection broke, or the program has closed it.
+            OSError: The connection broke, or the program has closed the socket.
         """
 
         def use(own: socket.socket) -> bytes:
@@ -104,11 +105,11 @@ class OwnSocket:
 
     def send_all(self, data: bytes, timeout: float | None) -> None:
         """
-        Write all of it.
+        Write all of *data*.
 
         Raises:
-            TimeoutError: The peer did not take it within *timeout* seconds.
-            OSError: The connection broke, or the program has closed it.
+            TimeoutError: The peer did not take all data within *timeout* seconds.
+            OSError: The connection broke, or the program has closed the socket.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         rest = memoryview(data)
@@ -122,7 +123,7 @@ class OwnSocket:
 
     def shut_down(self, how: int = socket.SHUT_RDWR) -> None:
         """
-        End whatever waits for it, in this and other threads, and tell the peer. Idempotent.
+        End every wait for the socket, in all threads, and tell the peer. Idempotent.
         """
         if self.is_open():
             with contextlib.suppress(OSError):
@@ -130,7 +131,7 @@ class OwnSocket:
 
     def close(self) -> None:
         """
-        Close it, or only forget it when its number belongs to another file by now. Idempotent.
+        Close the socket; if its number belongs to another file by now, only forget it. Idempotent.
         """
         self._descriptor.close_socket(self._socket)
 
@@ -149,7 +150,7 @@ class OwnSocket:
         Return the socket.
 
         Raises:
-            ConnectionAbortedError: It is closed.
+            ConnectionAbortedError: The socket is closed.
         """
         if not self.is_open():
             raise ConnectionAbortedError("the program has closed the connection")
@@ -157,7 +158,7 @@ class OwnSocket:
 
     def _patiently(self, use: Callable[[Any], T], event: int, timeout: float | None) -> T:
         """
-        Use the socket as soon as it can be used, without a wait within.
+        Call *use* with the socket, as often as needed until it does not have to wait, and return its result.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
@@ -173,6 +174,6 @@ class OwnSocket:
 
     def _wanted(self, error: OSError, event: int) -> int | None:
         """
-        Return what a use has to wait for, None where waiting is of no use.
+        Return the event to wait for after an error, or None if waiting does not help.
         """
         return event if isinstance(error, BlockingIOError) else None

@@ -1,10 +1,11 @@
 """
 Flags that a library makes and the program binds: ``dflag.dyn_int(default, help)`` and its siblings.
 
-Each works at once, and keeps an override set before when it is bound.
+An unbound flag works at once. When it is bound, it keeps its override.
 
-Such a function does what the registry's method does, and has its docstring. Its signature has the keyword *name* at the
-end instead of the first parameter; a `ParamSpec` can take a parameter away, but cannot add a keyword (PEP 612).
+Each function does the same as the method of the registry, and has the docstring of the method. Its signature has the
+keyword *name* at the end instead of the first parameter. A `ParamSpec` can remove a parameter, but cannot add a keyword
+(PEP 612).
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
 
     class _Declare(Protocol[D_contra, T]):
         """
-        A function that makes an unbound dynamic flag. Written out, as pyright takes no inferred type for public.
+        A function that makes an unbound dynamic flag. Written out: pyright does not count an inferred type as public.
         """
 
         def __call__(
@@ -68,7 +69,7 @@ if TYPE_CHECKING:
 
     class _DeclareRange(Protocol[T]):
         """
-        `_Declare`, for a flag with inclusive limits.
+        Like `_Declare`, for a flag with inclusive limits.
         """
 
         def __call__(
@@ -83,10 +84,10 @@ if TYPE_CHECKING:
 
 class _Library(Declarations):
     """
-    What declares flags that no registry has yet.
+    Declares flags that belong to no registry yet.
 
     Args:
-        bind_name: The name under which a class of flags is to bind the flag; None for that of its attribute.
+        bind_name: The name under which a class of flags should bind the flag; None for the name of its attribute.
     """
 
     __slots__ = ("_bind_name",)
@@ -94,7 +95,7 @@ class _Library(Declarations):
     def __init__(self, bind_name: str | None) -> None:
         if bind_name is not None:
             bind_name = checked_text("name", bind_name, subject=f"flag {UNBOUND!r}: ")
-            if not is_key(bind_name):  # as a part of one, behind the prefix of a class
+            if not is_key(bind_name):  # the name becomes a part of a key, after the prefix of a class
                 raise DefinitionError(
                     f"flag {UNBOUND!r}: expected name as 1 to 253 characters of [-._a-zA-Z0-9], got {bind_name!r}"
                 )
@@ -124,19 +125,19 @@ def _library(bind_name: str | None) -> _Library:
 
 def _dynamic(static: Callable[P, StaticFlag[T]]) -> Callable[P, DynamicFlag[T]]:
     """
-    Make the function that declares a dynamic flag, with the parameters of the one for a static flag.
+    Return the function that declares a dynamic flag, with the parameters of the function for a static flag.
 
-    Not for generic functions: mypy 2.4 infers them as well, but then words errors in other modules differently,
-    depending on what it has in its cache.
+    Not for generic functions: mypy 2.4 infers their types too, but its messages about other modules then depend on the
+    state of its cache.
     """
-    model: FunctionType = static.__wrapped__  # type: ignore[attr-defined]  # by `_described`
+    model: FunctionType = static.__wrapped__  # type: ignore[attr-defined]  # set by `_described`
     kind = model.__name__
     method = getattr(Declarations, f"dyn_{kind}")
 
     def declare(default: Any, help: str = "", *, name: str | None = None, **options: Any) -> Any:
         return method(_library(name), UNBOUND, default, help, **options)
 
-    # For `inspect.signature`, without importing `inspect`: the parameters of *static* with another result.
+    # For `inspect.signature`, without importing `inspect`: the parameters of *static*, with another return type.
     signature = FunctionType(model.__code__, model.__globals__, declare.__name__, model.__defaults__)
     signature.__kwdefaults__ = model.__kwdefaults__
     signature.__annotations__ = {
@@ -145,29 +146,29 @@ def _dynamic(static: Callable[P, StaticFlag[T]]) -> Callable[P, DynamicFlag[T]]:
     }
     declare.__annotations__ = signature.__annotations__
     declare.__name__ = declare.__qualname__ = method.__name__
-    declare.__wrapped__ = signature  # type: ignore[attr-defined]  # as functools.wraps sets it
+    declare.__wrapped__ = signature  # type: ignore[attr-defined]  # as set by functools.wraps
     return cast("Callable[P, DynamicFlag[T]]", _described(declare))
 
 
 def _described(function: C) -> C:
     """
-    Set a function's docstring to that of the registry's method for a dynamic flag, instead of the line for editors.
+    Replace a function's docstring, a line for editors, by that of the registry's method for a dynamic flag.
     """
     name = cast("FunctionType", function).__name__
     kind = name.removeprefix("dyn_")
     text: str | None = getattr(Declarations, f"dyn_{kind}").__doc__
-    if text is not None:  # with -OO there is none
+    if text is not None:  # with -OO there are no docstrings
         text = text.replace("Declare a dynamic", f"Make an unbound {'static' if name == kind else 'dynamic'}", 1)
         text = text.replace("\n        >>> flags = dflag.FlagRegistry()", "", 1)
         text = re.sub(rf'\bflags\.dyn_{kind}\("[^"]*", ', f"dflag.{name}(", text)
         function.__doc__ = text.replace("\n\n        >>> ", _ABOUT_NAME, 1)
-    function.__module__ = "dflag"  # where users find it; in this one Sphinx would find the line for editors
+    function.__module__ = "dflag"  # where users find it; in this module Sphinx would find the line for editors
     return _in_order(function)
 
 
 def _in_order(function: C) -> C:
     """
-    Refuse arguments in the order of the registry's method, where the name comes first, with a message that says so.
+    Return a function that refuses arguments in the order of the registry's method, where the name comes first.
     """
     name = cast("FunctionType", function).__name__
 

@@ -1,8 +1,8 @@
 """
-The updater: sources in, revisions out.
+The updater: reads sources and applies them as revisions.
 
-One daemon thread waits for any source to say "look again", or for the resync interval to pass,
-and then compares, reads, and applies. Events are only hints: what counts is what a source gives when it is read.
+One daemon thread waits until a source says "look again", or until the resync interval has passed.
+Then it compares, reads, and applies. Events are only hints: only the values count that a source gives when it is read.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ if TYPE_CHECKING:
     from dflag.sources._given import SourceLike
 
 _running: Final[set[Updater]] = set()
-"""The updaters that run: each follows until it is stopped, also when nobody keeps it."""
+"""The running updaters: each follows its sources until it is stopped, also if the program keeps no reference to it."""
 
 _OVERDUE_SECONDS: Final = 10.0
 """
-After how many seconds, beyond two intervals of the check, a look that has not ended makes the sources unhealthy.
+A look that takes this many seconds more than two intervals of the check makes the sources unhealthy.
 
-A file system that hangs may hang for ever; a validator or a machine under load takes a few seconds.
+A file system can hang for ever. A validator, or a machine under load, takes a few seconds.
 """
 
 _IS_RUNNING: Final = "the updater is already running: call stop() before start()"
@@ -70,7 +70,7 @@ _CHOICES: Final = {
 
 _CHILD_REST_SECONDS: Final = 0.05
 """
-How long a forked child waits before it first reads its sources.
+The number of seconds that a forked child waits before it first reads its sources.
 
 A daemon closes every descriptor right after its fork, and opens others. If a reading had a descriptor open at that
 moment, the reading would later close the program's file that got the same number.
@@ -79,44 +79,44 @@ moment, the reading would later close the program's file that got the same numbe
 
 class Updater(NeverCopied):
     """
-    Reads every flag from its sources when the program starts, then follows them and updates the dynamic flags.
+    Reads every flag from its sources when the program starts, then follows the sources and updates the dynamic flags.
 
-    One updater per registry is usual. It goes through `initialize`, `start` and `stop`; `setup` does the first two in
-    one call. As a context manager it initializes and starts where that has not happened, and stops at the end.
+    A registry usually has one updater. It goes through `initialize`, `start` and `stop`; `setup` does the first two in
+    one call. As a context manager it initializes and starts, unless that was done before, and stops at the end.
 
     Args:
         registry: The flags.
-        source: A directory (a ConfigMap or Secret volume, or one plain file a flag), a document that ends in
+        source: A directory (a ConfigMap or Secret volume, or one plain file per flag), a document that ends in
             ``.yaml``, ``.yml`` or ``.json`` (its top-level keys are flags), a `dflag.sources.Source`,
-            or several of these, of which a later one wins.
-        atomic: Whether a single bad value keeps everything that its source holds from being applied. By default
-            the others are applied.
+            or several of these. A later source wins over an earlier one.
+        atomic: Whether a single bad value prevents all values of its source from being applied. By default
+            the other values are applied.
         on_missing: What happens to the values of a source that is gone or has no key left:
-            ``"keep"`` keeps them, ``"reset"`` drops them, so that the layers below show.
-        required: Whether it is an error when a source is absent, or cannot be reached, at the start.
-            If not, it is picked up when it appears. A source that is there and cannot be read is an error in any case,
-            and one without keys in none.
+            ``"keep"`` keeps them, ``"reset"`` drops them, so that the layers below count.
+        required: Whether a source that is absent or cannot be reached at the start is an error.
+            If False, such a source is picked up when it appears. A source that exists but cannot be read is always an
+            error. A source without keys never is.
         resync_seconds: The interval of the check behind the events, in seconds, above 0 and finite.
-        unknown: What to do about names that no flag has: ``"warn"`` once each, ``"ignore"`` them,
-            or ``"error"``, with which `initialize` fails and later ones are a warning.
-        ignore: Patterns, as of `fnmatch`, of keys that are no flags.
-        on_bad_start: What a bad value does at `initialize`: ``"raise"`` applies nothing and raises `UpdateError`;
-            ``"skip"`` refuses that value alone, as after `start`, so that the program starts with the layer below.
+        unknown: What to do about names that no flag has: ``"warn"`` once for each, ``"ignore"`` them,
+            or ``"error"``: then `initialize` fails, and later ones cause a warning.
+        ignore: Patterns, as in `fnmatch`, for keys that are not flags.
+        on_bad_start: The effect of a bad value in `initialize`: ``"raise"`` applies nothing and raises `UpdateError`;
+            ``"skip"`` refuses only that value, as after `start`, so that the program starts with the layer below.
         below_arguments: Whether environment and command line rank above these sources, as they do above
             the configuration file of a command-line program.
         facts: The facts of this process, for rules: a mapping of names to texts, or a function that returns one, such
-            as that of `dflag.facts.kubernetes`. The function is called at each read; None for no facts.
-        healthy: A function that returns whether the program is well. It is called each second, on a thread of its own,
-            within the ``bake`` of a rule. A false result, an exception, or no answer within 5 seconds reverts the
+            as that of `dflag.facts.kubernetes`. The function is called at each read. None for no facts.
+        healthy: A function that returns whether the program is healthy. During the ``bake`` of a rule it is called each
+            second, on a thread of its own. A false result, an exception, or no answer within 5 seconds reverts the
             rule in this process. None: no rule is reverted.
 
     Raises:
-        DefinitionError: Two sources have one name, an option is out of its range or of another type,
-            or a source has values already at another rank than *below_arguments* says.
+        DefinitionError: Two sources have the same name, an option is out of its range or of the wrong type,
+            or a source already has values at another rank than *below_arguments* says.
 
-    Thread safety: any thread may call any method. Sources are read and validators run on the updater's own thread
-    once it is started, before that in the calling one; callbacks run on the registry's notifier thread.
-    A forked child has its own running updater at once; the parent's is untouched.
+    Thread safety: any thread may call any method. After `start`, sources are read and validators run on the updater's
+    own thread; before that in the calling thread. Callbacks run on the registry's notifier thread.
+    In a forked child an updater runs from the start; the parent's updater is not affected.
 
     >>> import dflag.testing, tempfile
     >>> flags = dflag.FlagRegistry()
@@ -155,7 +155,7 @@ class Updater(NeverCopied):
         check_argument("resync_seconds", resync_seconds, (int, float), "a number of seconds")
         check_seconds("resync_seconds", resync_seconds, positive=True)
         home = registry_of(registry)
-        # Not when first asked for a checksum: `status` has to answer also when no descriptor is left to load a module.
+        # Not at the first use of a checksum: `status` must work even if no descriptor is free to load a module.
         import hashlib  # noqa: F401
 
         self._store: Final = store_of_registry(home)
@@ -176,9 +176,9 @@ class Updater(NeverCopied):
         self._idle_state: Literal["new", "initialized", "stopped"] = "new"  # while it does not run
         self._made_at: Final = time.time()
         self._success: float | None = None
-        self._look_right = LookRight()  # one reading at a time, so that an older one never follows a newer
+        self._look_right = LookRight()  # one reading at a time, so that an older one is never applied after a newer one
         self._session: Session | None = None
-        self._is_to_resume = False  # in a forked child, until it runs there too
+        self._is_to_resume = False  # True in a forked child until it runs there too
         self._look_listeners: tuple[Callable[[], object], ...] = ()
         self._forks: Final = _Forks(self)
 
@@ -190,17 +190,17 @@ class Updater(NeverCopied):
         Make an updater, `initialize` it and `start` it.
 
         Args:
-            registry: As for the class.
-            source: As for the class.
-            **options: As for the class.
+            registry: See the class.
+            source: See the class.
+            **options: See the class.
 
         Returns:
-            The running updater, which is also a context manager that stops it.
+            The running updater. As a context manager it stops at the end of the block.
 
         Raises:
             UpdateError: A value is bad; nothing was applied and nothing runs.
             SourceError: A required source cannot be read.
-            DefinitionError: As for the class.
+            DefinitionError: See the class.
 
         Thread safety: any thread; sources are read and validators run in this thread.
 
@@ -219,13 +219,13 @@ class Updater(NeverCopied):
 
     def initialize(self) -> None:
         """
-        Read every source and apply static and dynamic flags in one commit, or nothing at all.
+        Read every source and apply all static and dynamic flags in one commit, or apply nothing.
 
-        Call it before the program uses its flags. With ``on_bad_start="skip"`` bad values are refused as they are
-        after `start`, and the others are applied.
+        Call this before the program uses its flags. With ``on_bad_start="skip"`` bad values are refused, as after
+        `start`, and the others are applied.
 
         Raises:
-            UpdateError: Some values are bad; it names every one. Not with ``on_bad_start="skip"``.
+            UpdateError: Some values are bad; the error names all of them. Not with ``on_bad_start="skip"``.
             SourceError: A required source cannot be read.
             UpdaterStateError: The updater was started before.
 
@@ -243,7 +243,7 @@ class Updater(NeverCopied):
         right = self._look_right
         with right.lock:
             with self._store.lock:
-                if self._idle_state == "stopped":  # it was started
+                if self._idle_state == "stopped":  # the updater was started
                     instead = "refresh() reads now" if self._state == "running" else "start() reads again"
                     raise UpdaterStateError(
                         f"initialize() comes before start(), but the updater is {self._state}: {instead}"
@@ -254,28 +254,28 @@ class Updater(NeverCopied):
                 self._initialize()
             except BaseException:
                 with self._store.lock:
-                    if self._session is None:  # else another thread has started it meanwhile
+                    if self._session is None:  # otherwise another thread has started the updater meanwhile
                         self._release()
                 raise
             with self._store.lock:
                 if self._idle_state == "new":
                     self._idle_state = "initialized"
-            if right.looks != looks or right.again:  # a signal handler has read meanwhile, or asked for it
+            if right.looks != looks or right.again:  # a signal handler has looked meanwhile, or has asked for a look
                 self._cycle(force=True)
 
     def start(self) -> None:
         """
         Freeze the static flags, and follow the sources.
 
-        It reads once after the watch is armed, so that no change since `initialize` is missed. It raises nothing for
-        what the sources hold: a bad value is refused, logged and shown by `status`. The updater follows until `stop`
-        or the end of the process, also when the program keeps no reference to it. A `stop` that another thread or a
-        validator calls meanwhile ends it: then nothing runs when this returns.
+        It reads once after the watch is armed, so that no change since `initialize` is missed. The content of a source
+        never raises an exception here: a bad value is refused, logged and shown by `status`. The updater follows the
+        sources until `stop` or the end of the process, also if the program keeps no reference to it. If another thread
+        or a validator calls `stop` meanwhile, nothing runs when this returns.
 
         Raises:
             UpdaterStateError: The updater runs already.
 
-        Thread safety: any thread. It reads once in this thread; after that the updater's own thread does.
+        Thread safety: any thread. The first read is in this thread; the later ones are in the updater's own thread.
 
         >>> import dflag
         >>> updater = dflag.Updater(dflag.FlagRegistry(), dflag.sources.MemorySource({}))
@@ -291,7 +291,7 @@ class Updater(NeverCopied):
         session = self._new_session()
         try:
             self._begin(session)
-            # Without the lock: a validator may take long or call stop(), and stop() waits for no validator.
+            # Without the lock: a validator can take long or call stop(), and stop() must not wait for a validator.
             session.start_watching()
             self._cycle(wanted=lambda: session is self._session, force=True)
             session.start()
@@ -301,7 +301,7 @@ class Updater(NeverCopied):
 
     def _begin(self, session: Session) -> None:
         """
-        Make a session the one that runs.
+        Make *session* the running session.
         """
         with self._store.lock:
             if self._session is not None:
@@ -309,12 +309,12 @@ class Updater(NeverCopied):
             self._claim()
             self._store.freeze()
             if self._idle_state == "stopped":
-                self._look_right = LookRight()  # the thread that was stopped may hold the old one, in a validator
-            # A signal handler may have started it meanwhile. No call stands between this and the assignment.
+                self._look_right = LookRight()  # the stopped thread can still hold the old one, inside a validator
+            # A signal handler can have started the updater meanwhile. Between this test and the assignment is no call.
             if self._session is not None:
                 raise UpdaterStateError(_IS_RUNNING)
             self._session = session
-            self._idle_state = "stopped"  # from when it no longer runs
+            self._idle_state = "stopped"  # the state once it no longer runs
             self._is_to_resume = False
             _running.add(self)
 
@@ -322,16 +322,16 @@ class Updater(NeverCopied):
         """
         Stop following the sources; the values stay as they are.
 
-        It may be called again, and before `start`. A stopped updater can be started again.
+        It may be called repeatedly, and before `start`. A stopped updater can be started again.
 
         Args:
-            timeout: How many seconds to wait for the thread, which may be inside a validator.
-                A thread that takes longer ends by itself later and changes nothing more.
+            timeout: How many seconds to wait for the thread, which can be inside a validator.
+                If the thread takes longer, it ends by itself later and changes nothing more.
 
         Raises:
-            DefinitionError: *timeout* is no number of seconds.
+            DefinitionError: *timeout* is not a number of seconds.
 
-        Thread safety: any thread, also a callback or a validator.
+        Thread safety: any thread, also in a callback or a validator.
 
         >>> import dflag
         >>> updater = dflag.Updater.setup(dflag.FlagRegistry(), dflag.sources.MemorySource({}))
@@ -348,12 +348,12 @@ class Updater(NeverCopied):
                 session, self._session = self._session, None
                 self._note_stopped()
         finally:
-            if session is not None:  # also when a signal handler has raised
+            if session is not None:  # also if a signal handler has raised
                 session.stop(limit)
 
     def _end(self, session: Session) -> None:
         """
-        End a session, also one that is not the one that runs.
+        End a session, even if it is not the running one.
         """
         with self._store.lock:
             if session is self._session:
@@ -368,16 +368,16 @@ class Updater(NeverCopied):
 
     def refresh(self) -> Revision:
         """
-        Read all sources now and apply what they hold.
+        Read all sources now and apply their values.
 
-        Use it in a program without a running updater, or where a test has changed a source. In the main thread, where
-        signal handlers run, it waits at most 30 seconds for another thread that reads; then it leaves the reading to
-        that thread and returns the previous revision.
+        Use it in a program without a running updater, or after a test has changed a source. In the main thread, where
+        signal handlers run, it waits at most 30 seconds for another thread that is reading. After that it leaves the
+        reading to that thread and returns the previous revision.
 
         Returns:
             The new revision, also if a registry validator has refused it (`Revision.error`); the previous revision if
-            nothing has changed. With several sources it is the one with the highest number; among equal numbers, one
-            with an error or a rejected value.
+            nothing has changed. With several sources it is the revision with the highest number; among equal numbers,
+            one with an error or a rejected value.
 
         Raises:
             SourceError: No source could ever be read.
@@ -399,7 +399,7 @@ class Updater(NeverCopied):
             feed.is_to_invalidate = True
         self._cycle(force=True)
         if self._session is None and self._rules.wait_for_health():
-            self._cycle()  # no thread of the updater's looks at the answer
+            self._cycle()  # no thread of the updater handles the answer about the health
         revisions = [feed.latest.get() for feed in self._feeds if feed.latest is not None]
         if not revisions:
             raise SourceError("; ".join(feed.problem or f"{feed.name} has no value" for feed in self._feeds))
@@ -410,14 +410,14 @@ class Updater(NeverCopied):
         Wait until a predicate of the current values is true.
 
         Args:
-            predicate: A function of the current snapshot, called now and after every commit, in this thread.
+            predicate: A function of the current snapshot. It is called now and after every commit, in this thread.
             timeout: How many seconds to wait at most; None for no limit.
 
         Returns:
-            Whether it became true in time.
+            Whether the predicate became true in time.
 
         Raises:
-            DefinitionError: *predicate* cannot be called, or *timeout* is no number of seconds.
+            DefinitionError: *predicate* is not a plain function, or *timeout* is not a number of seconds.
 
         Thread safety: any thread.
 
@@ -435,7 +435,7 @@ class Updater(NeverCopied):
         while True:
             snapshot = self._store.snapshot()
             answer = predicate(snapshot)
-            if is_unawaited(answer):  # true, whatever its result would be
+            if is_unawaited(answer):  # an awaitable is true, whatever its result would be
                 raise DefinitionError(f"expected a plain function for predicate, got one that returned {answer!r:.80}")
             if answer:
                 return True
@@ -445,11 +445,11 @@ class Updater(NeverCopied):
 
     def status(self) -> Status:
         """
-        Return how the updater and its sources are doing.
+        Return the state of the updater, its sources and their rules.
 
         A thread that has read a new value sees the matching status.
 
-        Thread safety: any thread; it answers at once, also while a validator or a callback hangs.
+        Thread safety: any thread; it returns at once, even while a validator or a callback hangs.
 
         >>> import dflag
         >>> from dflag.sources import MemorySource
@@ -469,7 +469,7 @@ class Updater(NeverCopied):
         return self._status()
 
     def _status(self) -> Status:
-        with self._store.own_lock:  # under which a commit sets the results of several sources
+        with self._store.own_lock:  # a commit holds this lock while it sets the results of several sources
             found = [feed.results() for feed in self._feeds]
         longest = self._longest_seconds()
         rejected: dict[str, FlagValueError] = {}
@@ -500,13 +500,13 @@ class Updater(NeverCopied):
 
     def _longest_seconds(self) -> float | None:
         """
-        Return how old the last look at a healthy source may be; None while no thread looks.
+        Return the maximum age in seconds of the last look at a healthy source; None while no thread looks.
         """
         return None if self._session is None else _OVERDUE_SECONDS + 2 * self._resync_seconds
 
     def _fingerprint(self, patience_seconds: float) -> tuple[object, ...]:
         """
-        Return a cheap value that changes whenever `status` would; an age counts only as below or above the limit.
+        Return a value that is cheap and changes whenever `status` changes; of an age only whether it is recent counts.
         """
         longest = self._longest_seconds()
         pairs = zip(self._feeds, self._watches(), strict=True)
@@ -547,17 +547,17 @@ class Updater(NeverCopied):
         else:
             outcomes, errors = self._sources.apply_all(readings, options, known_only=self._unknown == "error")
             if errors:
-                readings = {}  # a traceback may show the locals of this function: keep raw values out of it
+                readings = {}  # a traceback can show the locals of this function: keep raw values out of it
                 raise UpdateError(errors)
         self._rules.report()
-        for feed, failure in absent:  # only now: an error above must change nothing, not even the counters
+        for feed, failure in absent:  # not earlier: an error above must change nothing, not even the counters
             feed.note_failure(failure)
         self._accept(outcomes, readings)
         self._note_success()
 
     def _follow(self, session: Session) -> None:
         """
-        Look at every source, in the thread of a session. If the session is over, apply nothing.
+        Look at every source, in the thread of a session. If the session has ended, apply nothing.
         """
         if session is not self._session:  # a signal handler has raised in the middle of start() or stop()
             session.stop(0.0)
@@ -568,11 +568,11 @@ class Updater(NeverCopied):
         self, *, wanted: Callable[[], bool] | None = None, background: bool = False, force: bool = False
     ) -> None:
         """
-        Look at every source, read those that may have changed, and apply what is new.
+        Look at every source, read the sources that may have changed, and apply new values.
 
         Args:
-            wanted: Called before values are applied; if it returns False, they are not. None: always apply.
-            background: Whether other threads may go first once the values are in force.
+            wanted: Called before values are applied. If it returns False, they are not applied. None: always apply.
+            background: Whether other threads go first once the values are in force.
             force: Whether to read all sources.
         """
         for feed in self._feeds if force else ():
@@ -581,17 +581,17 @@ class Updater(NeverCopied):
             right = self._look_right
             look = partial(self._look_and_apply, partial(self._is_wanted, right, wanted), background=background)
             if not right.run(look, wanted, self._store.own_lock):
-                self._wake()  # the thread that is reading, or else the updater's thread, reads again
+                self._wake()  # the thread that is reading, or the updater's thread, will read again
                 return
             if right is self._look_right or wanted is not None:
-                return  # else start() has replaced the right meanwhile, and nothing was applied
+                return  # otherwise start() has replaced the right meanwhile, and nothing was applied
 
     def _is_wanted(self, right: LookRight, wanted: Callable[[], bool] | None) -> bool:
         return right is self._look_right and (wanted is None or wanted())
 
     def _look_and_apply(self, wanted: Callable[[], bool], *, background: bool) -> None:
         with short_waits:
-            looks = [feed.look() for feed in self._feeds]  # a list and not any(): look at every source
+            looks = [feed.look() for feed in self._feeds]  # not any() of a generator: look at every source
             due = self._rules.look(self._store.number, self._wake, is_read=any(looks))
         try:
             self._apply_news(due, wanted, background=background)
@@ -610,7 +610,7 @@ class Updater(NeverCopied):
         if not news:
             return
         options = ApplyOptions(report_unknown=self._unknown != "ignore", wanted=wanted, background=background)
-        # The new reading may be refused whole. So first resolve the rules of the reading in force again.
+        # The whole new reading can be refused. So first resolve the rules of the reading in force again.
         interim = [feed for feed in news if feed.name in due and not feed.is_in_force()] if due else ()
         if interim:
             held = {feed.name: feed.state().reading for feed in interim}
@@ -667,7 +667,7 @@ class Updater(NeverCopied):
 
     def _renew(self) -> bool:
         """
-        Release what belongs to the parent; return whether this process has to follow the sources too.
+        Release everything that belongs to the parent; return whether this process must follow the sources too.
         """
         self._look_right = LookRight()
         self._rules.after_fork_in_child()
@@ -676,14 +676,14 @@ class Updater(NeverCopied):
             inherited.abandon()
             self._is_to_resume = True
             for feed in self._feeds:
-                feed.dirty = True  # the parent may have been in the middle of reading
+                feed.dirty = True  # the parent can have been in the middle of reading
         return self._is_to_resume
 
     def _resume(self) -> None:
         spare_other_programs()
         session = self._new_session(_CHILD_REST_SECONDS)
         with self._store.own_lock:
-            if self._is_to_resume:  # else it was stopped meanwhile, or another thread resumes it
+            if self._is_to_resume:  # otherwise it was stopped meanwhile, or another thread resumes it
                 self._session, self._is_to_resume = session, False
         try:
             if session is self._session:
@@ -702,7 +702,7 @@ class Updater(NeverCopied):
 
     def _note_not_resumed(self, error: BaseException) -> None:
         """
-        Show that nothing is followed in this process; `status` tries again.
+        Record that this process does not follow the sources; the next call of `status` tries again.
         """
         problem = f"cannot be followed in the forked process {os.getpid()}: {type(error).__name__}: {text_of(error)}"
         for feed in self._feeds:
@@ -720,11 +720,11 @@ def _readings(feeds: Iterable[Feed]) -> dict[str, Reading]:
 
 def check_updater_of(updater: Updater, registry: FlagRegistry) -> None:
     """
-    Raise unless *updater* is an updater of *registry*.
+    Raise an error unless *updater* is an updater of *registry*.
 
     Raises:
-        ArgumentError: It is no updater.
-        DefinitionError: It feeds another registry.
+        ArgumentError: *updater* is not an updater.
+        DefinitionError: *updater* feeds another registry.
     """
     check_argument("updater", updater, Updater, "an Updater or None")
     if updater._store is not store_of_registry(registry):
@@ -746,7 +746,7 @@ def unhealthy_sources(updater: Updater) -> tuple[str, ...]:
 
 def refused_sources(updater: Updater) -> tuple[str, ...]:
     """
-    Return the names of the sources whose new reading is refused whole: by a registry validator, or because a value is
+    Return the names of the sources whose whole new reading is refused: by a registry validator, or because a value is
     bad and the updater is atomic.
     """
     return tuple([feed.name for feed in updater._feeds if feed.results().refusal is not None])
@@ -754,7 +754,7 @@ def refused_sources(updater: Updater) -> tuple[str, ...]:
 
 def add_look_listener(updater: Updater, listener: Callable[[], object]) -> None:
     """
-    Register a function that is called after each look, in the thread that looks. It must be quick and raise nothing.
+    Register a function that is called after each look, in the thread of the look. It must be quick and never raise.
     """
     with updater._store.lock:
         updater._look_listeners = (*updater._look_listeners, listener)
@@ -770,11 +770,11 @@ def remove_look_listener(updater: Updater, listener: Callable[[], object]) -> No
 
 class _Forks(ForkFollower):
     """
-    Follows forks for an updater, so that its users do not see these methods.
+    Follows forks for an updater. It is a class of its own, so that users of the updater do not see these methods.
 
-    The updater keeps this object alive. Only between a fork and the start of the child's thread does this object keep
-    the updater, because nothing else may keep it then. The locks of an updater may be held for long. So none is taken
-    before a fork, and the child makes new ones.
+    The updater keeps this object alive. Between a fork and the start of the child's thread, this object keeps the
+    updater alive, because possibly nothing else does. Threads can hold the locks of an updater for a long time. So no
+    lock is taken before a fork, and the child makes new locks.
     """
 
     def __init__(self, updater: Updater) -> None:

@@ -1,5 +1,5 @@
 """
-One run of an updater: its thread, and what the thread waits for.
+One run of an updater: its thread, and the events that the thread waits for.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from dflag._feed import Feed
 
 _FALLBACK_SECONDS: Final = 0.25
-"""How often to look, on average, when there are no events: under 0.05 % of a processor, and 125 ms late on average."""
+"""The average interval of looks without events. It costs under 0.05 % of a processor and 125 ms of delay on average."""
 
 _SHORTEST_REGULAR_SECONDS: Final = _FALLBACK_SECONDS / 2
 """Shorter than any interval of a check without events, jitter included."""
 
 _CALLS: Final = ("recheck_seconds", "fileno", "drain", "problem")
-"""What tells the thread when to look. One that raises is asked again at each round."""
+"""The members of a source and its watch that tell the thread when to look. One that raises is tried at each round."""
 
 _MAX_DESCRIPTOR: Final = 2**31 - 1
-"""The system takes an int of C."""
+"""The largest descriptor: the system takes a C int."""
 
 _START_SECONDS: Final = 0.5
 """The longest that `Session.start` waits for the thread to reach its first wait."""
@@ -46,10 +46,10 @@ class Session:
 
     Args:
         feeds: The sources.
-        look: What reads them.
+        look: A function that looks at the sources for a session.
         resync_seconds: The interval of the check behind the events.
         rest_seconds: How long the thread waits before it reads for the first time.
-        due_seconds: Returns in how many seconds something changes by the clock alone; None for never.
+        due_seconds: Returns in how many seconds something changes by the clock; None for never.
     """
 
     def __init__(
@@ -65,26 +65,26 @@ class Session:
         self._due_seconds: Final = due_seconds
         self._rest_seconds: Final = rest_seconds
         self._feeds: Final = tuple(feeds)
-        from dflag._waiter import Waiter  # brings socket and selectors, which only a running updater needs
+        from dflag._waiter import Waiter  # imports socket and selectors, which only a running updater needs
 
         self._waiter: Final = Waiter()
-        self._lock: Final = threading.RLock()  # over what decides whether there is a thread, and who closes the watches
+        self._lock: Final = threading.RLock()  # held to decide whether a thread is started, and who closes the watches
         self._stopping = Once()
         self._is_waiting: Final = Once()  # set once the thread has begun its first wait, or has ended
         self._abandoned = False
         self._pace: Final = Pace()
         self._thread = OwnThread(target=self._run, name="dflag-updater", daemon=True)
-        self._watches: list[Watch] = []  # one for each feed, in the same order, once all are there
+        self._watches: list[Watch] = []  # one for each feed, in the same order, after `start_watching`
 
     def start_watching(self) -> None:
         """
-        Begin to watch every source. The thread is started after that, if at all.
+        Begin to watch every source. Call this before `start`.
         """
         for feed in self._feeds:
-            watch = self._watch(feed)  # without the lock: it calls the source, which may be a user's code
+            watch = self._watch(feed)  # without the lock: it calls the source, which can be a user's code
             with self._lock:
                 self._watches.append(watch)
-            if self._stopping.is_set():  # asked after that, as a signal handler may stop it at any line
+            if self._stopping.is_set():  # tested after the append, because a signal handler can stop it at any line
                 _end(watch)
                 return
             self._note(feed, watch)
@@ -105,8 +105,8 @@ class Session:
             if self._stopping.is_set():
                 return
             self._thread.start()
-        # A fork in C copies the interpreter's lock as it is, and nothing in the child can repair that. A program often
-        # forks right after it has started the updater. So return only when the thread waits and needs no lock.
+        # A fork in C copies the interpreter's lock in its present state, and the child cannot repair it. Programs often
+        # fork right after they have started the updater. So return only when the thread waits and needs no lock.
         self._is_waiting.wait(_START_SECONDS)
 
     def stop(self, timeout: float | None) -> None:
@@ -116,7 +116,7 @@ class Session:
         self._waiter.wake()
         if not started:
             self._close()
-        elif self._thread is not threading.current_thread() and not sys.is_finalizing():  # no thread runs then
+        elif self._thread is not threading.current_thread() and not sys.is_finalizing():  # then no thread runs any more
             self._thread.join(timeout)
             if self._thread.is_alive():
                 logger.warning(
@@ -132,10 +132,10 @@ class Session:
 
     def abandon(self) -> None:
         """
-        Let go, in a forked child, of what the parent still uses.
+        Release, in a forked child, the inherited objects that the parent still uses.
         """
         self._abandoned = True
-        self._stopping = Once()  # a thread of the parent may have been in the middle of the one before
+        self._stopping = Once()  # new, because a thread of the parent can have been inside a method of the old one
         self._stopping.set()
         for watch in self._watches:
             try:
@@ -171,7 +171,7 @@ class Session:
                     for feed in self._feeds:
                         feed.note_fault(None)
                 except BaseException as error:
-                    # Nothing that a source does may end the following of changes.
+                    # No error of a source may end the following of changes.
                     self._report_fault(error)
         finally:
             self._is_waiting.set()
@@ -191,27 +191,29 @@ class Session:
         for feed, watch, descriptor in zip(self._feeds, self._watches, descriptors, strict=True):
             if descriptor in self._waiter.readable:
                 feed.ask("woken", watch.woken, None)
-        # Look before draining: a swap shows without its event. Beside a thread that computes this takes 7 ms, not 12.
+        # Look before draining: a swap is visible without its event. Next to a busy thread this takes 7 ms, not 12.
         self._look(self)
-        # Look again: an event may be of a change that came meanwhile, or of a file that only its event reveals.
+        # Look again: an event can belong to a change that came meanwhile, or to a file that only its event reveals.
         if self._drain(called=called):
             self._look(self)
-        # A regular check never comes too soon, but a look before the next regular check may.
+        # Regular checks are never too frequent, but looks between them can be.
         if called or timeout < min(self._resync_seconds, _SHORTEST_REGULAR_SECONDS):
-            useful = is_timed or before != [feed.changes for feed in self._feeds]  # by the clock, too
+            useful = is_timed or before != [feed.changes for feed in self._feeds]  # a look due by the clock is useful
             rest = self._pace.rest_seconds(cost_seconds=time.thread_time() - began, useful=useful)
             if rest > 0:
                 self._stopping.wait(rest)
 
     def _drain(self, *, called: bool) -> bool:
         """
-        Let the watches take their events and re-arm themselves; return whether any that has events had a reason to.
+        Let the watches take their events and re-arm themselves, if there is a reason; return whether any of them did.
+
+        A watch without a `drain` of its own does not count.
         """
         drained = False
         for feed, watch in zip(self._feeds, self._watches, strict=True):
-            # A quiet check costs the source's probe alone, two system calls for a volume.
+            # A check that finds nothing costs only the source's probe, two system calls for a volume.
             if called or feed.degraded is not None or feed.is_changed_since_drained():
-                drained = drained or type(watch).drain is not Watch.drain  # or a source without a probe is read twice
+                drained = drained or type(watch).drain is not Watch.drain  # else a source without a probe is read twice
                 feed.drain(watch)
                 self._note(feed, watch)
         return drained
@@ -223,7 +225,7 @@ class Session:
         news = [feed.note_fault(f"an update failed with {name}: see the log") for feed in self._feeds]
         if any(news):
             logger.error("an update failed with %s; trying again", name, exc_info=error)
-        # Do not wait a long interval: the failed update may have had a new value.
+        # Do not wait a long interval, because the failed update may have had a new value.
         self._stopping.wait(min(self._resync_seconds, _FALLBACK_SECONDS))
 
     def _note(self, feed: Feed, watch: Watch) -> None:
@@ -239,16 +241,16 @@ class Session:
 
     def _timeout(self, descriptors: Iterable[int | None]) -> float:
         if any(feed.dirty for feed in self._feeds):
-            return 0.0  # a forked child has yet to look
+            return 0.0  # as in a forked child, which has not looked yet
         seconds = self._resync_seconds
         for feed, watch, descriptor in zip(self._feeds, self._watches, descriptors, strict=True):
             recheck = feed.ask("recheck_seconds", feed.recheck_seconds, None)
             problem = self._problem(feed, watch, descriptor)
             if (problem is None) is not (feed.degraded is None):
                 self._note(feed, watch)
-                return 0.0  # the problem is new, and draining the watch may solve it; or it is gone
+                return 0.0  # the problem is new, and draining the watch can solve it; or the problem is gone
             if problem is not None:
-                # With jitter, or the processes that a node starts together would look together for ever.
+                # With jitter. Otherwise the processes that a node starts together would look together for ever.
                 seconds = min(seconds, _FALLBACK_SECONDS * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
             if recheck is not None:
                 seconds = min(seconds, recheck)
