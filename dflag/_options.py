@@ -21,7 +21,7 @@ Callback: TypeAlias = "Callable[[T, T], object]"
 Parser: TypeAlias = "Callable[[str], T]"
 Formatter: TypeAlias = "Callable[[T], str]"
 Mutator: TypeAlias = "Callable[[T], T]"
-# The empty tuple is the default. Without its own entry here, pyright takes any default of an enum flag for a member.
+# The default is the empty tuple. Without this entry of its own, pyright takes any default of an enum flag for a member.
 Validators: TypeAlias = "Validator[T] | list[Validator[T]] | tuple[()] | tuple[Validator[T], ...]"
 Callbacks: TypeAlias = "Callback[T] | list[Callback[T]] | tuple[()] | tuple[Callback[T], ...]"
 

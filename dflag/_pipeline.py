@@ -188,7 +188,7 @@ class Pipeline(Generic[T]):
             origin: For messages.
             kind: The kind that parses the value.
             encoded: As for `read`.
-            key: For the value of a map's key, that key, for messages: not every origin names it.
+            key: The key, for the value of one key of a map. It is for messages, because not every origin names it.
 
         Raises:
             ParseError: The value does not match the grammar.
@@ -315,7 +315,7 @@ class Pipeline(Generic[T]):
 
     def _check_limits(self, value: Any) -> None:
         if self.choices is not None and not self.kind.is_among(value, self.choices):
-            # Those of a secret flag are not shown: they contain the default, and mostly the value in force.
+            # The choices of a secret flag are not shown: they contain the default, and mostly the value in force.
             shown = "its choices" if self.secret else self.choices_text() or "its choices, of which there are none"
             raise Problem(f"{self.kind.one_of} {shown}")
         if (self.min is not None and value < self.min) or (self.max is not None and value > self.max):

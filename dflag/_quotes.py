@@ -53,7 +53,7 @@ def _is_quoted(text: str, said: str) -> bool:
 
 def _texts(values: list[Any]) -> Iterator[str]:
     """
-    Yield the texts as which a message can quote the values and their parts.
+    Yield every text with which a message can quote the values or their parts.
 
     Raises:
         ValueError: There are too many parts, or a value contains itself.

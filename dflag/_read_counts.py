@@ -38,7 +38,7 @@ class ReadCounts(NamedTuple):
 
 class _Counting:
     """
-    Counts the reads of all flags of the process, for one limited time after the other.
+    Counts the reads of all flags of the process, during limited periods.
     """
 
     def __init__(self) -> None:

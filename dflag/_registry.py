@@ -54,7 +54,7 @@ R = TypeVar("R", bound=Callable[[Snapshot], object])
 
 _MAX_NAME_CHARACTERS: Final = 253
 _NAME_CHARACTERS: Final = frozenset("-._" + string.ascii_letters + string.digits)
-"""The characters that keys of a ConfigMap may have (apimachinery's ``IsConfigMapKey``)."""
+"""The characters that keys of a ConfigMap can have (apimachinery's ``IsConfigMapKey``)."""
 
 
 @final
@@ -245,8 +245,9 @@ class FlagRegistry(Declarations, NeverCopied):
 
     def validator(self, function: R) -> R:
         """
-        Add a registry validator: a check of several flags, called before a change comes into force. Use it as a
-        decorator too.
+        Add a registry validator: a check of several flags that runs before a change comes into force.
+
+        This method also works as a decorator.
 
         Args:
             function: It takes a `Snapshot` of the candidate, and raises `ValueError` to refuse the whole change. It
@@ -575,7 +576,7 @@ class FlagRegistry(Declarations, NeverCopied):
 
     def _take(self, values: Mapping[Any, Any], origin: builtins.str) -> dict[Flag[Any], Any]:
         """
-        Return values that are given by flag or name, validated and by flag.
+        Return validated values by flag, from values by flag or name.
         """
         check_argument("values", values, Mapping, "a mapping of flags or names to values")
         taken = {}

@@ -126,7 +126,7 @@ class RuleFollower:
 
     def put_back(self, names: Iterable[str]) -> None:
         """
-        Note that the rules of some sources were not resolved after all.
+        Record that the rules of some sources were not resolved after all.
         """
         self._dirty.update(names)
 

@@ -89,7 +89,7 @@ class Rule:
     Attributes:
         name: The name of the rule, or ``"rule 3"``, after its number.
         is_named: Whether the rule has a name of its own.
-        when: For each fact the globs of which it must match one.
+        when: The globs for each fact. The fact must match one of them.
         unless: The same for the processes that are excluded.
         start: When the rule begins, in UTC; the key ``from``.
         until: When the rule ends, in UTC.
@@ -456,7 +456,7 @@ _NEEDED: Final = (
     ("is", ("by",), ", what the flags are keyed by"),
     ("share", ("by",), ", what the flags are keyed by; a share of processes is written as `steps`, such as [10%]"),
 )
-"""A key, the keys of which the rule must also have one, and the reason."""
+"""A key, other keys of which the rule must have at least one, and the reason."""
 
 _FORBIDDEN: Final = (
     ("over", "steps", "write one of them"),

@@ -1,7 +1,7 @@
 """
 The sources of one registry: their ranks, their states in force, and the application of their values.
 
-Batches are committed together: all of them or none (`SourceLayers.apply_all`), or from each the good values
+Batches are committed together: all of them or none (`SourceLayers.apply_all`), or the good values of each
 (`SourceLayers.apply_each`).
 """
 
@@ -515,7 +515,7 @@ class SourceLayers:
         options: ApplyOptions,
     ) -> dict[str, Outcome]:
         """
-        Return all outcomes, after making and recording those of the batches that were not committed, and logging all.
+        Add and record the outcomes of the batches that were not committed, log all outcomes, and return them.
         """
         outcomes = dict(committed)
         left = [batch for batch in batches if batch.name not in committed]

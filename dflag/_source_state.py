@@ -76,8 +76,8 @@ class Results(NamedTuple):
     The results of the readings of a source since it was claimed. A problem that lasts is counted once.
 
     Attributes:
-        shown: The revision whose bad values `status` shows. This is the last revision. If a registry validator refuses
-            the last reading, and no earlier reading was refused, it is the revision in force.
+        shown: The revision whose bad values `status` shows. This is the last revision, with one exception: if a
+            registry validator refuses a reading while the revision in force is shown, that revision stays.
         last_applied: The last revision in force.
         refusal: The reason why nothing of the current reading is applied, otherwise None.
         reloads: How many readings were applied, applied in part, and refused.

@@ -72,7 +72,7 @@ class RuleStatus:
             rule from applying. In ``unless`` it excludes no process.
         share_percent: The percentage of processes, or of keys, for which the rule is in force by the clock; in whole
             percents with ``over``. None for a rule without a share, and for a refused rule. Processes that have
-            reverted the rule still count, because no other process knows of it.
+            reverted the rule still count, because other processes do not learn of that.
         audience: The processes or keys that the rule is for, in words, such as ``"zone is eu-1 or eu-2"`` or
             ``"tenant is acme"``; empty for all. For a secret source it is ``"******"``.
     """

@@ -2,7 +2,7 @@
 The updater: reads sources and applies them as revisions.
 
 One daemon thread waits until a source says "look again", or until the resync interval has passed.
-Then it compares, reads, and applies. Events are only hints: only the values count that a source gives when it is read.
+Then it compares, reads, and applies. Events are only hints: all values come from reading the source.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Updater(NeverCopied):
             ``"keep"`` keeps them, ``"reset"`` drops them, so that the layers below count.
         required: Whether a source that is absent or cannot be reached at the start is an error.
             If False, such a source is picked up when it appears. A source that exists but cannot be read is always an
-            error. A source without keys never is.
+            error. A source without keys is never an error.
         resync_seconds: The interval of the check behind the events, in seconds, above 0 and finite.
         unknown: What to do about names that no flag has: ``"warn"`` once for each, ``"ignore"`` them,
             or ``"error"``: then `initialize` fails, and later ones cause a warning.
@@ -116,7 +116,7 @@ class Updater(NeverCopied):
 
     Thread safety: any thread may call any method. After `start`, sources are read and validators run on the updater's
     own thread; before that in the calling thread. Callbacks run on the registry's notifier thread.
-    In a forked child an updater runs from the start; the parent's updater is not affected.
+    A forked child has a running updater of its own at once; the parent's updater is not affected.
 
     >>> import dflag.testing, tempfile
     >>> flags = dflag.FlagRegistry()
@@ -310,7 +310,7 @@ class Updater(NeverCopied):
             self._store.freeze()
             if self._idle_state == "stopped":
                 self._look_right = LookRight()  # the stopped thread can still hold the old one, inside a validator
-            # A signal handler can have started the updater meanwhile. Between this test and the assignment is no call.
+            # A signal handler can have started the updater meanwhile. None runs between this test and the assignment.
             if self._session is not None:
                 raise UpdaterStateError(_IS_RUNNING)
             self._session = session
@@ -506,7 +506,7 @@ class Updater(NeverCopied):
 
     def _fingerprint(self, patience_seconds: float) -> tuple[object, ...]:
         """
-        Return a value that is cheap and changes whenever `status` changes; of an age only whether it is recent counts.
+        Return a cheap value that changes whenever `status` does. An age counts only as recent or not.
         """
         longest = self._longest_seconds()
         pairs = zip(self._feeds, self._watches(), strict=True)

@@ -17,7 +17,7 @@ Every exception that dflag raises.
     ├── UpdaterStateError (RuntimeError)
     └── UpdateError
 
-Those with a builtin exception in parentheses also derive from it, so that a caller can catch either.
+A class with a builtin exception in parentheses also derives from that exception, so that a caller can catch either.
 This module imports nothing else of dflag.
 """
 
@@ -58,7 +58,7 @@ _GIVEN_MAX_CHARACTERS: Final = 80
 """How much of a rejected value a message repeats: enough to recognise it, short enough for one log line."""
 
 _HEAD: Final = 4 * _GIVEN_MAX_CHARACTERS + 4
-"""The part of a value that is read for such a message, however large the value: a character has at most four bytes."""
+"""How much of a value is read for such a message, however large the value is. A character has at most four bytes."""
 
 MAX_HINTS: Final = 20
 """For how many unknown names at once a similar name is searched. Each takes 35 ms with a thousand flags."""
@@ -188,7 +188,7 @@ class RegistryValidationError(DflagError):
 
 class StaticFlagError(DflagError):
     """
-    A static flag was to be changed after the registry was frozen, or with a time limit.
+    A static flag cannot be changed, because the registry is frozen, or because a time limit was given.
     """
 
 
@@ -267,7 +267,7 @@ def checked_text(name: str, given: object, expected: str = "a text", *, subject:
 
 def checked_texts(name: str, given: Any, each: str = "each") -> tuple[str, ...]:
     """
-    Return an argument that must be an iterable of texts as plain ones, or raise `ArgumentError`.
+    Return an argument that must be several texts as a tuple of plain `str`, or raise `ArgumentError`.
 
     Args:
         name: The name of the argument.
@@ -348,7 +348,7 @@ def subject_of(name: object) -> str:
     """
     Return the subject of a message about a value: a flag; for an error of rules, the rule or the key of the list.
     """
-    if not isinstance(name, str):  # for this the declaration is refused
+    if not isinstance(name, str):  # the declaration is refused for this reason
         return f"flag {name!r}"
     name = str.__str__(name)  # as in `checked_text`
     if name[:5] == "rule:":
@@ -440,7 +440,7 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
 
 def did_you_mean(name: str, names: Iterable[str], form: str = " ({})") -> str:
     """
-    Return a hint for the end of a message, which names the nearest name; the empty text if there is none.
+    Return the hint "did you mean ...?" for the end of a message; the empty text if there is no near name.
     """
     near = nearest(name, names)
     return "" if near is None else form.format(f"did you mean {near!r}?")

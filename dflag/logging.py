@@ -65,8 +65,8 @@ def add_loglevel_flag(registry: RegistryLike, name: str = "loglevel", logger: st
 
     The text of the flag is a list of items, separated by commas. An item is a level, for *logger*, or ``LOGGER=LEVEL``
     for another logger: ``debug``, ``info,app.db=debug``, ``root=warning,app=15``. A level is a number, or a name from
-    `logging` (with those of ``addLevelName``) or from the Go library, in upper or lower case. The flag's value is the
-    text in a canonical form.
+    `logging` (including ``addLevelName``) or from the Go library, in any letter case. The flag's value is the text in a
+    canonical form.
 
     The default is empty and changes no level. A logger that the text no longer names gets its previous level back,
     unless the program has set another level meanwhile. If several flags name one logger, the flag that was set last

@@ -1,5 +1,5 @@
 """
-A plugin for pytest: overrides and registries that are restored after a test, a check for overrides, and a volume.
+A plugin for pytest: fixtures that restore overrides and registries, a guard against overrides left behind, a volume.
 
 pytest loads this module by itself if dflag is installed; ``-p no:dflag`` turns it off.
 """
@@ -175,7 +175,7 @@ class _Overridden:
 
 
 _before: Final[weakref.WeakKeyDictionary[pytest.Config, _Overridden]] = weakref.WeakKeyDictionary()
-"""The overrides at the start of the running test. pytest's own stash could hold them only since pytest 7."""
+"""The overrides at the start of the running test. Not in pytest's own stash, which exists only since pytest 7."""
 
 
 _setting_up: Final[list[_Overridden]] = []

@@ -146,7 +146,7 @@ def min_items(n: int) -> Validator[Sized]:
     Accept lists and sets of at least *n* items.
 
     Raises:
-        DefinitionError: *n* is no int of at least 0.
+        DefinitionError: *n* is not an int of at least 0.
 
     >>> import dflag
     >>> flags = dflag.FlagRegistry()
@@ -164,7 +164,7 @@ def max_items(n: int) -> Validator[Sized]:
     Accept lists and sets of at most *n* items.
 
     Raises:
-        DefinitionError: *n* is no int of at least 0.
+        DefinitionError: *n* is not an int of at least 0.
 
     >>> import dflag
     >>> flags = dflag.FlagRegistry()
@@ -182,7 +182,7 @@ def min_length(n: int) -> Validator[Sized]:
     Accept texts of at least *n* characters, and bytes of at least *n* bytes.
 
     Raises:
-        DefinitionError: *n* is no int of at least 0.
+        DefinitionError: *n* is not an int of at least 0.
 
     >>> import dflag
     >>> flags = dflag.FlagRegistry()
@@ -200,7 +200,7 @@ def max_length(n: int) -> Validator[Sized]:
     Accept texts of at most *n* characters, and bytes of at most *n* bytes.
 
     Raises:
-        DefinitionError: *n* is no int of at least 0.
+        DefinitionError: *n* is not an int of at least 0.
 
     >>> import dflag
     >>> flags = dflag.FlagRegistry()
