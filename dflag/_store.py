@@ -600,10 +600,10 @@ class Store:
 
     def change(self, edits: Sequence[Edit], *, checked: bool = True, reason: str | None = None) -> None:
         """
-        Work out, check and commit edits, and report what they have changed.
+        Work out, check and commit edits, and report the changes.
 
         Raises:
-            ValidationError: A registry validator refuses.
+            ValidationError: The change is refused, see `check`.
         """
         self.checks.refuse_changes()
         home, transaction = self.turns.run(partial(self._try_to_change, edits, checked=checked, reason=reason))
