@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Mode(enum.Enum):
-    """Something to choose from."""
+    """An enum with two members."""
 
     ALLOW = "allow"
     DENY = "deny"
@@ -36,7 +36,7 @@ class Mode(enum.Enum):
 
 @pytest.fixture(name="refused")
 def _refused(registry: FlagRegistry, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Parse arguments that must be refused, and give what was printed."""
+    """Return a function that parses arguments, checks that they are refused, and returns what was printed."""
 
     def parse(*argv: str, env_prefix: str | None = None) -> str:
         with pytest.raises(SystemExit) as caught:
@@ -65,7 +65,7 @@ def _help_of(registry: FlagRegistry, capsys: pytest.CaptureFixture[str]) -> str:
 )
 def test_reads_an_option_in_each_spelling(registry: FlagRegistry, argv: list[str]) -> None:
     """
-    Underscore or dash, equals sign or separate argument: all mean the same.
+    An option is read with underscores or dashes, and with its value after an equals sign or as the next argument.
     """
     rate = registry.dyn_int("rate_limit", 50)
 
@@ -75,7 +75,7 @@ def test_reads_an_option_in_each_spelling(registry: FlagRegistry, argv: list[str
 
 def test_keeps_dots(registry: FlagRegistry) -> None:
     """
-    A dot in a name is written as a dot.
+    A dot in a flag's name stays a dot in the option.
     """
     rate = registry.int("http.rate-limit", 50)
 
@@ -99,7 +99,7 @@ def test_keeps_dots(registry: FlagRegistry) -> None:
 )
 def test_reads_negative_values(registry: FlagRegistry, name: str, text: str, expected: object, *, joined: bool) -> None:
     """
-    A value that begins with a dash may stand alone as well as behind an equals sign.
+    A value that begins with a dash is read after an equals sign and as a separate argument.
     """
     registry.int("rate", 0)
     registry.duration("wait", datetime.timedelta())
@@ -127,7 +127,7 @@ def test_reads_negative_values(registry: FlagRegistry, name: str, text: str, exp
 @pytest.mark.parametrize("default", [True, False])
 def test_reads_bools(registry: FlagRegistry, argument: str, *, expected: bool, default: bool) -> None:
     """
-    A bool stands alone, negated, or with a value behind an equals sign, and leaves the next argument alone.
+    A bool option may be plain, negated, or have a value after an equals sign, and never takes the next argument.
     """
     verbose = registry.bool("be_verbose", default)
 
@@ -137,7 +137,7 @@ def test_reads_bools(registry: FlagRegistry, argument: str, *, expected: bool, d
 
 def test_reads_an_empty_value(registry: FlagRegistry) -> None:
     """
-    An empty text is a value, for the kinds that take one.
+    A string flag accepts an empty value, after an equals sign and as a separate argument.
     """
     name = registry.string("name", "x")
 
@@ -150,7 +150,7 @@ def test_reads_an_empty_value(registry: FlagRegistry) -> None:
 
 def test_reads_a_value_of_two_dashes(registry: FlagRegistry) -> None:
     """
-    Two dashes behind an equals sign are a value, which argparse before Python 3.13 loses.
+    Two dashes after an equals sign are read as a value, which argparse before Python 3.13 loses.
     """
     name = registry.string("name", "x")
 
@@ -161,7 +161,7 @@ def test_reads_a_value_of_two_dashes(registry: FlagRegistry) -> None:
 
 def test_reads_bytes_as_base64(registry: FlagRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    Text cannot hold any bytes, so they are encoded on the command line and in the environment.
+    The value of a bytes flag is base64 on the command line and in the environment.
     """
     key, salt = registry.bytes("key", b""), registry.bytes("salt", b"")
     monkeypatch.setenv("APP_SALT", base64.b64encode(b"\n\xfe").decode())
@@ -173,7 +173,7 @@ def test_reads_bytes_as_base64(registry: FlagRegistry, monkeypatch: pytest.Monke
 
 def test_the_last_of_several_wins(registry: FlagRegistry) -> None:
     """
-    Repeating an option replaces its value, however it is spelt.
+    When an option is repeated, in any spelling, the last value wins and an earlier bad one is ignored.
     """
     rate, verbose = registry.int("rate_limit", 50), registry.bool("verbose", default=False)
 
@@ -184,7 +184,7 @@ def test_the_last_of_several_wins(registry: FlagRegistry) -> None:
 
 def test_returns_the_positional_rest(registry: FlagRegistry) -> None:
     """
-    Positional arguments may stand anywhere, and all that follows two dashes is positional.
+    `parse_args()` returns positional arguments from any position, and all arguments after two dashes.
     """
     rate = registry.int("rate", 50)
 
@@ -195,7 +195,7 @@ def test_returns_the_positional_rest(registry: FlagRegistry) -> None:
 
 def test_reads_sys_argv(registry: FlagRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    Without arguments given, the program's own are read.
+    `parse_args()` without arguments reads `sys.argv`.
     """
     rate = registry.int("rate", 50)
     monkeypatch.setattr(sys, "argv", ["program", "--rate=5", "x"])
@@ -206,7 +206,7 @@ def test_reads_sys_argv(registry: FlagRegistry, monkeypatch: pytest.MonkeyPatch)
 
 def test_flags_own_names_win_over_derived_spellings(registry: FlagRegistry, tmp_path: Path) -> None:
     """
-    What a flag is called goes before what could be derived from another one's name.
+    A flag's own name wins over the same spelling derived from another flag's name.
     """
     cache = registry.bool("cache", default=True)
     no_cache = registry.string("no_cache", "")
@@ -223,7 +223,7 @@ def test_flags_own_names_win_over_derived_spellings(registry: FlagRegistry, tmp_
 @pytest.mark.parametrize("name", ["dark-mode", "dark_mode", "dark-mo_de"])
 def test_dashes_and_underscores_mean_the_same(registry: FlagRegistry, tmp_path: Path, name: str) -> None:
     """
-    Each of them, in the name of a flag and in what is derived from it; of a program's own parser too.
+    Dashes and underscores are interchangeable in a flag's name and in its derived spellings, for both parsers.
     """
     flag = registry.bool(name, default=False)
     (tmp_path / "file").write_bytes(b"yes")
@@ -244,7 +244,7 @@ def test_dashes_and_underscores_mean_the_same(registry: FlagRegistry, tmp_path: 
 @pytest.mark.parametrize("name", ["-", "--", "_", "-_", "-1", "0", "_."])
 def test_a_name_may_have_no_letters(registry: FlagRegistry, parser: argparse.ArgumentParser, name: str) -> None:
     """
-    A flag whose name is made of dashes alone is read as any other, by both parsers.
+    A flag whose name has no letters is read like any other, by both parsers.
     """
     number, switch = registry.int(name, 0), registry.bool(f"{name}-", default=False)
     assert registry.parse_args([f"--{name}=1", f"--{name}-"]) == []
@@ -256,7 +256,7 @@ def test_a_name_may_have_no_letters(registry: FlagRegistry, parser: argparse.Arg
 
 def test_names_of_two_flags_that_differ_in_dashes_stay_apart(registry: FlagRegistry) -> None:
     """
-    What is derived from each name as it was declared is that flag's; only the other spellings could mean both.
+    If two names differ only in dashes, `--no-` with a name as it was declared means the flag of that name.
     """
     one, other = registry.bool("a-b", default=True), registry.bool("a_b", default=True)
     registry.parse_args(["--no-a-b"])
@@ -267,7 +267,7 @@ def test_names_of_two_flags_that_differ_in_dashes_stay_apart(registry: FlagRegis
 
 def test_a_positional_argument_is_no_spelling(registry: FlagRegistry) -> None:
     """
-    Underscores do not stand for the dashes that an option begins with.
+    An argument that begins with underscores instead of dashes is positional, even if it reads like an option.
     """
     rate, parser = registry.int("rate", 1), argparse.ArgumentParser()
     registry.add_to_argparse(parser)
@@ -289,7 +289,7 @@ def test_a_spelling_of_two_flags_is_none(registry: FlagRegistry, refused: Callab
 
 def test_a_flag_may_be_named_help(registry: FlagRegistry) -> None:
     """
-    A flag's name goes before the option that lists the flags, which keeps its short form.
+    A flag named "help" has the option `--help`, and `-h` still shows the help.
     """
     text = registry.string("help", "")
 
@@ -307,7 +307,7 @@ def test_a_flag_may_be_named_help(registry: FlagRegistry) -> None:
 @pytest.mark.parametrize("option", ["--rate_limit_path", "--rate-limit-path", "--rate_limit-path"])
 def test_reads_a_value_from_a_file(registry: FlagRegistry, tmp_path: Path, option: str) -> None:
     """
-    The text of a file takes the same way as any source's: outer white space is stripped.
+    A flag's option for a file reads the value without the byte order mark and outer white space.
     """
     rate = registry.int("rate_limit", 50)
     (tmp_path / "file").write_bytes(b"\xef\xbb\xbf 5\n")
@@ -319,7 +319,7 @@ def test_reads_a_value_from_a_file(registry: FlagRegistry, tmp_path: Path, optio
 
 def test_reads_bytes_from_a_file_verbatim(registry: FlagRegistry, tmp_path: Path) -> None:
     """
-    The bytes of a file are a bytes flag's value, neither decoded nor stripped.
+    A bytes flag takes the bytes of a file as they are, neither decoded nor stripped.
     """
     key = registry.bytes("key", b"")
     (tmp_path / "file").write_bytes(b"\x00\xff \n")
@@ -331,7 +331,7 @@ def test_reads_bytes_from_a_file_verbatim(registry: FlagRegistry, tmp_path: Path
 
 def test_a_bool_reads_a_file_too(registry: FlagRegistry, tmp_path: Path) -> None:
     """
-    The option for a file takes an argument, for a bool as well.
+    The option for a file takes an argument, also for a bool.
     """
     verbose = registry.bool("verbose", default=False)
     (tmp_path / "file").write_text("yes\n")
@@ -360,7 +360,7 @@ def test_refuses_what_is_no_file(
     registry: FlagRegistry, refused: Callable[..., str], tmp_path: Path, path: str, reason: str
 ) -> None:
     """
-    What cannot be read as a file is a bad value of the flag.
+    A missing file, a directory, a device or an invalid path is refused with the reason.
     """
     registry.string("name", "")
 
@@ -369,7 +369,7 @@ def test_refuses_what_is_no_file(
 
 def test_refuses_a_file_that_is_too_large(registry: FlagRegistry, refused: Callable[..., str], tmp_path: Path) -> None:
     """
-    A file of more than 16 MiB is no value.
+    A file of more than 16 MiB is refused.
     """
     registry.bytes("key", b"")
     with (tmp_path / "file").open("wb") as file:
@@ -380,7 +380,7 @@ def test_refuses_a_file_that_is_too_large(registry: FlagRegistry, refused: Calla
 
 def test_reads_the_largest_file(registry: FlagRegistry, tmp_path: Path) -> None:
     """
-    A file of 16 MiB is a value.
+    A file of exactly 16 MiB is read.
     """
     key = registry.bytes("key", b"")
     with (tmp_path / "file").open("wb") as file:
@@ -394,7 +394,7 @@ def test_reads_the_largest_file(registry: FlagRegistry, tmp_path: Path) -> None:
 @pytest.mark.skipif(not os.path.exists("/dev/fd"), reason="names of descriptors are a thing of Unix")
 def test_reads_a_pipe_to_its_end(registry: FlagRegistry) -> None:
     """
-    A shell's process substitution is a pipe that fills up while it is read.
+    A pipe that is still being written, as in a shell's process substitution, is read to its end.
     """
     text = registry.string("text", "")
     reading, writing = os.pipe()
@@ -420,7 +420,7 @@ def test_does_not_hang_on_a_fifo(
     registry: FlagRegistry, refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    A FIFO that nobody writes to is given up after a while.
+    A FIFO that nobody writes to is refused after a time limit.
     """
     registry.string("text", "")
     os.mkfifo(tmp_path / "fifo")
@@ -436,7 +436,7 @@ def test_does_not_hang_on_a_fifo(
 @pytest.mark.parametrize("name", ["rate_limit", "rate-limit", "rate.limit", "Rate_Limit"])
 def test_reads_the_environment(registry: FlagRegistry, monkeypatch: pytest.MonkeyPatch, prefix: str, name: str) -> None:
     """
-    A variable is named by the prefix and the flag, in upper case with underscores alone.
+    A flag's variable is the prefix and the flag's name in upper case, with underscores for dots and dashes.
     """
     rate = registry.dyn_int(name, 50)
     monkeypatch.setenv("APP_RATE_LIMIT", "5")
@@ -448,7 +448,7 @@ def test_reads_the_environment(registry: FlagRegistry, monkeypatch: pytest.Monke
 
 def test_reads_no_environment_without_a_prefix(registry: FlagRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    The environment is read on demand alone.
+    `parse_args()` reads the environment only if `env_prefix` is given, which may be empty.
     """
     rate = registry.int("rate", 50)
     monkeypatch.setenv("RATE", "5")
@@ -462,7 +462,7 @@ def test_reads_no_environment_without_a_prefix(registry: FlagRegistry, monkeypat
 
 def test_the_command_line_wins_over_the_environment(registry: FlagRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    Both layers are kept, the command line on top.
+    A value on the command line wins over one in the environment, and `explain()` lists both layers.
     """
     rate = registry.int("rate", 50)
     monkeypatch.setenv("APP_RATE", "5")
@@ -490,7 +490,7 @@ def test_names_the_variable_of_a_bad_value(
 
 def test_refuses_flags_that_collide_in_the_environment(registry: FlagRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    Two flags that would read one variable are a fault in the program, told before anything is read.
+    Two flags with the same environment variable raise `DefinitionError` before anything is read.
     """
     registry.int("rate-limit", 50)
     registry.int("rate.limit", 50)
@@ -503,7 +503,7 @@ def test_refuses_flags_that_collide_in_the_environment(registry: FlagRegistry, m
 @pytest.mark.skipif(sys.platform == "win32", reason="the environment of Windows is Unicode")
 def test_refuses_an_environment_that_is_no_utf_8(registry: FlagRegistry, refused: Callable[..., str]) -> None:
     """
-    Bytes that are no UTF-8 are refused, as from any source, instead of becoming surrogates.
+    An environment variable that is not UTF-8 is refused instead of being read with surrogates.
     """
     registry.string("name", "")
     os.environb[b"APP_NAME"] = b"caf\xe9"
@@ -533,7 +533,7 @@ def test_reports_all_bad_values_at_once(registry: FlagRegistry, refused: Callabl
 
 def test_sets_everything_in_one_revision(registry: FlagRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    Both layers are committed together.
+    Values of the command line and of the environment are committed in one revision.
     """
     registry.int("rate", 50)
     registry.int("port", 80)
@@ -547,7 +547,7 @@ def test_sets_everything_in_one_revision(registry: FlagRegistry, monkeypatch: py
 
 def test_parsing_again_replaces_both_layers(registry: FlagRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    A flag that is not given any more loses what an earlier parse gave it.
+    A second `parse_args()` drops earlier values of both layers that it is not given again.
     """
     rate, port = registry.int("rate", 50), registry.int("port", 80)
     monkeypatch.setenv("APP_PORT", "81")
@@ -561,7 +561,7 @@ def test_parsing_again_replaces_both_layers(registry: FlagRegistry, monkeypatch:
 
 def test_a_registry_validator_may_refuse(registry: FlagRegistry, refused: Callable[..., str]) -> None:
     """
-    A check over several flags sees the command line as a whole.
+    A registry validator checks the command line as a whole; if it refuses, no flag is set, in both parsers.
     """
     low, high = registry.int("low", 1), registry.int("high", 2)
 
@@ -583,7 +583,7 @@ def test_a_registry_validator_may_refuse(registry: FlagRegistry, refused: Callab
 
 def test_refuses_to_parse_after_the_freeze(registry: FlagRegistry) -> None:
     """
-    After the freeze no command line is read, not even for its help.
+    After the freeze `parse_args()` raises `StaticFlagError`, even for `--help`.
     """
     registry.dyn_int("rate", 50)
     registry.freeze()
@@ -597,7 +597,7 @@ def test_refuses_to_parse_after_the_freeze(registry: FlagRegistry) -> None:
 
 def test_suggests_an_option_that_is_near(registry: FlagRegistry, refused: Callable[..., str]) -> None:
     """
-    A misspelt option is refused with the nearest one, and without its value, which may be a secret's.
+    A misspelt option is refused with the nearest one as a hint, without its value, which may be a secret.
     """
     registry.string("api_token", "", secret=True)
 
@@ -610,7 +610,7 @@ def test_suggests_an_option_that_is_near(registry: FlagRegistry, refused: Callab
 @pytest.mark.parametrize("argv", [["--rat=5"], ["--rate_lim", "5"], ["-r"], ["-5"]], ids=" ".join)
 def test_refuses_unknown_options(registry: FlagRegistry, refused: Callable[..., str], argv: Sequence[str]) -> None:
     """
-    There are no abbreviations and no short options.
+    Abbreviations and short options are refused.
     """
     registry.int("rate_limit", 50)
 
@@ -620,7 +620,7 @@ def test_refuses_unknown_options(registry: FlagRegistry, refused: Callable[..., 
 @pytest.mark.parametrize("argv", [["--rate"], ["--rate", "--port=5"], ["--rate", "--", "5"]], ids=" ".join)
 def test_refuses_a_missing_value(registry: FlagRegistry, refused: Callable[..., str], argv: Sequence[str]) -> None:
     """
-    An option is never taken for the value of another.
+    An option without a value is refused; the next option or two dashes are never its value.
     """
     registry.int("rate", 50)
     registry.int("port", 80)
@@ -630,7 +630,7 @@ def test_refuses_a_missing_value(registry: FlagRegistry, refused: Callable[..., 
 
 def test_refuses_a_value_for_a_negation(registry: FlagRegistry, refused: Callable[..., str]) -> None:
     """
-    A negation takes no value, since it could only confuse; what was given is not repeated.
+    A negation with a value is refused, and the value is not printed.
     """
     registry.bool("verbose", default=False, secret=True)
 
@@ -707,7 +707,7 @@ def test_exit_statuses_of_a_program() -> None:
 
 @pytest.fixture(name="parser")
 def _parser() -> argparse.ArgumentParser:
-    """Make a program's own parser."""
+    """Return a parser of the program's own."""
     parser = argparse.ArgumentParser(prog="program")
     parser.add_argument("--own", default="o")
     parser.add_argument("files", nargs="*")
@@ -717,7 +717,7 @@ def _parser() -> argparse.ArgumentParser:
 @pytest.mark.parametrize("method", ["parse_args", "parse_intermixed_args"])
 def test_serves_a_parser_of_the_program(registry: FlagRegistry, parser: argparse.ArgumentParser, method: str) -> None:
     """
-    Parsing sets the flags in one commit and leaves nothing of them in the namespace.
+    A program's own parser sets the flags in one commit and adds nothing to the namespace.
     """
     rate, verbose = registry.int("rate_limit", 50), registry.bool("verbose", default=True)
     registry.duration("wait", datetime.timedelta())
@@ -737,7 +737,7 @@ def test_a_parser_reads_sys_argv_and_leaves_the_rest(
     registry: FlagRegistry, parser: argparse.ArgumentParser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    ``parse_known_args`` sets flags too, and hands back what it does not know.
+    `parse_known_args()` reads `sys.argv`, sets the flags, and returns the unknown arguments.
     """
     rate = registry.int("rate", 50)
     registry.add_to_argparse(parser)
@@ -752,7 +752,7 @@ def test_a_parser_sets_nothing_on_an_error(
     registry: FlagRegistry, parser: argparse.ArgumentParser, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """
-    A bad value is reported by the parser, and the other flags are left alone.
+    The parser reports a bad value, and the other flags keep their values.
     """
     registry.int("rate", 50)
     port = registry.int("port", 80)
@@ -769,7 +769,7 @@ def test_a_parser_sets_nothing_when_arguments_are_unknown(
     registry: FlagRegistry, parser: argparse.ArgumentParser
 ) -> None:
     """
-    The flags are set only after the parser itself has found nothing wrong.
+    A program's own parser sets no flag when an argument is unknown.
     """
     rate = registry.int("rate", 50)
     registry.add_to_argparse(parser)
@@ -782,7 +782,7 @@ def test_a_parser_sets_nothing_when_arguments_are_unknown(
 
 def test_a_parser_replaces_the_layer_when_used_again(registry: FlagRegistry, parser: argparse.ArgumentParser) -> None:
     """
-    A second parse forgets what the first one gave.
+    A second parse drops earlier values that it is not given again.
     """
     rate = registry.int("rate", 50)
     verbose = registry.bool("verbose", default=False)
@@ -797,7 +797,7 @@ def test_a_parser_replaces_the_layer_when_used_again(registry: FlagRegistry, par
 
 def test_a_subcommand_may_have_the_flags(registry: FlagRegistry) -> None:
     """
-    The parser of a subcommand serves as well, and arguments of a wrapped command stay as they are.
+    A subcommand's parser sets the flags, and leaves the arguments of a wrapped command unchanged.
     """
     verbose = registry.bool("verbose", default=False)
     parser = argparse.ArgumentParser()
@@ -813,7 +813,7 @@ def test_a_subcommand_may_have_the_flags(registry: FlagRegistry) -> None:
 
 def test_a_parser_keeps_its_own_options(registry: FlagRegistry, parser: argparse.ArgumentParser) -> None:
     """
-    A derived spelling gives way to an option of the program.
+    An option of the program wins over the same spelling derived from a flag's name.
     """
     cache = registry.bool("cache", default=True)
     parser.add_argument("--no-cache", action="store_true")
@@ -825,7 +825,7 @@ def test_a_parser_keeps_its_own_options(registry: FlagRegistry, parser: argparse
 
 def test_refuses_a_parser_that_has_the_name(registry: FlagRegistry, parser: argparse.ArgumentParser) -> None:
     """
-    A flag whose own name the parser already has is a fault in the program.
+    `add_to_argparse()` raises `DefinitionError` when the parser already has an option with a flag's name.
     """
     registry.int("own", 50)
 
@@ -835,7 +835,7 @@ def test_refuses_a_parser_that_has_the_name(registry: FlagRegistry, parser: argp
 
 def test_a_parser_refuses_after_the_freeze(registry: FlagRegistry, parser: argparse.ArgumentParser) -> None:
     """
-    After the freeze a program's parser cannot set flags any more.
+    After the freeze a parser that has the flags raises `StaticFlagError`.
     """
     registry.int("rate", 50)
     registry.add_to_argparse(parser)
@@ -847,7 +847,7 @@ def test_a_parser_refuses_after_the_freeze(registry: FlagRegistry, parser: argpa
 
 def test_a_parser_lists_the_flags_in_a_group(registry: FlagRegistry, parser: argparse.ArgumentParser) -> None:
     """
-    The flags stand in the parser's help under a heading of their own, each with its main spelling.
+    The parser's help lists the flags in a group of their own, each in the spelling of its declaration only.
     """
     registry.int("rate_limit", 50, "At 100%")
     registry.add_to_argparse(parser)
@@ -865,7 +865,7 @@ def test_a_parser_may_format_its_help_otherwise(
     registry: FlagRegistry, formatter: type[argparse.HelpFormatter]
 ) -> None:
     """
-    The help says the same of a flag, also where the standard library asks each option for its type or default.
+    The help describes a flag in the same words with a formatter that reads each option's type or default.
     """
     parser = argparse.ArgumentParser(formatter_class=formatter)
     registry.int("rate_limit", 50)
@@ -876,7 +876,7 @@ def test_a_parser_may_format_its_help_otherwise(
 
 def test_the_options_of_a_parser_stand_in_its_own_dash(registry: FlagRegistry) -> None:
     """
-    A parser with other prefix characters has the options with these, derived spellings too.
+    In a parser with other prefix characters the options of flags, and derived spellings, begin with these.
     """
     rate, verbose = registry.int("rate_limit", 50), registry.bool("verbose", default=True)
     parser = argparse.ArgumentParser(prefix_chars="+")
@@ -905,7 +905,7 @@ def test_the_options_of_a_parser_stand_in_its_own_dash(registry: FlagRegistry) -
 @pytest.mark.parametrize("parents", [False, True], ids=["itself", "child"])
 def test_options_may_stand_in_a_file(registry: FlagRegistry, tmp_path: Path, parents: bool) -> None:
     """
-    What a file of arguments holds is taken as if it stood on the command line.
+    Options in a file of arguments are read as if they were on the command line.
     """
     verbose, rate, wait = (
         registry.bool("verbose", default=True),
@@ -928,7 +928,7 @@ def test_options_may_stand_in_a_file(registry: FlagRegistry, tmp_path: Path, par
 
 def test_an_abbreviation_means_the_flag(registry: FlagRegistry, parser: argparse.ArgumentParser) -> None:
     """
-    Where a parser takes abbreviations, one means a flag by its name alone, and never by what is derived from that.
+    An abbreviation of a flag's name is read, with no derived spelling in its way, unless ``allow_abbrev=False``.
     """
     rate, verbose = registry.int("rate_limit", 50), registry.bool("verbose", default=True)
     registry.add_to_argparse(parser)
@@ -944,7 +944,7 @@ def test_an_abbreviation_means_the_flag(registry: FlagRegistry, parser: argparse
 
 def test_a_program_may_add_its_options_later(registry: FlagRegistry) -> None:
     """
-    An option of the program that is added after the flags keeps its meaning, also where a flag could be spelt so.
+    An option that the program adds after the flags wins over the same spelling derived from a flag's name.
     """
     cache = registry.bool("cache", default=True)
     parser = argparse.ArgumentParser()
@@ -959,7 +959,7 @@ def test_a_program_may_add_its_options_later(registry: FlagRegistry) -> None:
 
 def test_a_parser_that_resolves_conflicts_has_the_flag(registry: FlagRegistry) -> None:
     """
-    With ``conflict_handler="resolve"`` the last to come has the name, as among a program's own options.
+    With ``conflict_handler="resolve"`` the option that was added last has the name: a flag's or the program's.
     """
     first, second = registry.int("first", 1), registry.int("second", 2)
     parser = argparse.ArgumentParser(conflict_handler="resolve")
@@ -994,7 +994,7 @@ def test_a_parser_that_does_not_exit_raises(registry: FlagRegistry, parser: argp
 
 def test_arguments_of_a_wrapped_command_stay_as_they_are(registry: FlagRegistry) -> None:
     """
-    What a parser hands on is not rewritten, also where it reads like a flag with its value.
+    Arguments of a wrapped command are not rewritten, even if they read like a flag with its value.
     """
     wait = registry.duration("wait", datetime.timedelta())
     parser = argparse.ArgumentParser()
@@ -1008,7 +1008,7 @@ def test_arguments_of_a_wrapped_command_stay_as_they_are(registry: FlagRegistry)
 
 def test_what_looks_negative_elsewhere_is_for_argparse(registry: FlagRegistry, parser: argparse.ArgumentParser) -> None:
     """
-    Only the argument behind a flag's option is taken for its value; any other is what argparse makes of it.
+    Only directly after a flag's option is an argument with a dash its value; elsewhere argparse decides.
     """
     registry.duration("wait", datetime.timedelta())
     registry.bool("verbose", default=False)
@@ -1021,7 +1021,7 @@ def test_what_looks_negative_elsewhere_is_for_argparse(registry: FlagRegistry, p
 @pytest.mark.parametrize("which", ["outer", "inner"])
 def test_one_parser_that_does_not_exit_is_enough(registry: FlagRegistry, which: str) -> None:
     """
-    A refusal raises when the parser that met the value, or the one that the program began with, does not exit.
+    A refused value raises if either the program's parser or the subcommand's has ``exit_on_error=False``.
     """
     registry.int("rate", 50)
     parser = argparse.ArgumentParser(exit_on_error=which != "outer")
@@ -1034,7 +1034,7 @@ def test_one_parser_that_does_not_exit_is_enough(registry: FlagRegistry, which: 
 
 def test_refuses_what_is_no_parser(registry: FlagRegistry, parser: argparse.ArgumentParser) -> None:
     """
-    A group of a parser, or anything else, is refused at once, and the parser keeps no half of the options.
+    `add_to_argparse()` refuses a group of a parser, and adds no option.
     """
     registry.int("rate", 1)
 
@@ -1049,7 +1049,7 @@ def test_refuses_what_is_no_parser(registry: FlagRegistry, parser: argparse.Argu
 
 @pytest.fixture(name="other")
 def _other() -> FlagRegistry:
-    """Make a second registry."""
+    """Return a second registry."""
     return FlagRegistry("other")
 
 
@@ -1065,7 +1065,7 @@ def _other() -> FlagRegistry:
 )
 def test_a_parser_and_its_subparser_add_up(registry: FlagRegistry, argv: list[str], expected: tuple[int, int]) -> None:
     """
-    One registry may be in a parser and in a subcommand's: what both are given is set in one step, the last counts.
+    If a parser and its subcommand's parser share a registry, the values of both are set in one step; the last wins.
     """
     rate, burst = registry.int("rate", 50), registry.int("burst", 5)
     parser = argparse.ArgumentParser()
@@ -1088,7 +1088,7 @@ def test_a_subparser_sets_nothing_when_its_parent_fails(
     registry: FlagRegistry, capsys: pytest.CaptureFixture[str], place: str
 ) -> None:
     """
-    A fault that the parser of the program finds after that of the subcommand has done leaves the flags alone.
+    If the program's parser finds a fault outside the subcommand's arguments, the subcommand's flags are not set.
     """
     rate = registry.int("rate", 50)
     parser = argparse.ArgumentParser()
@@ -1109,7 +1109,7 @@ def test_a_subparser_of_a_subparser_reports_for_itself(
     registry: FlagRegistry, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """
-    A value that is refused is reported with the usage of the command that met it, and no parser sets anything.
+    A refused value is reported by the parser of the subcommand that met it, and no parser sets anything.
     """
     rate, port = registry.int("rate", 50), registry.int("port", 80)
     parser = argparse.ArgumentParser(prog="program")
@@ -1126,7 +1126,7 @@ def test_a_subparser_of_a_subparser_reports_for_itself(
 
 def test_a_class_of_parsers_may_check_more(registry: FlagRegistry) -> None:
     """
-    A check that a program's own class makes after argparse has done, in a parser without flags too, is waited for.
+    If a subclass of `ArgumentParser` refuses after argparse has parsed, the subcommand's flags are not set.
     """
 
     class Strict(argparse.ArgumentParser):
@@ -1153,7 +1153,7 @@ def test_two_registries_in_one_parser_are_set_together(
     registry: FlagRegistry, other: FlagRegistry, parser: argparse.ArgumentParser, bad: str
 ) -> None:
     """
-    What either registry refuses, a value or a combination of values, keeps the values of both as they were.
+    If either registry refuses a value or a combination of values, the flags of both keep their values.
     """
     rate, low, size = registry.int("rate", 50), registry.int("low", 1), other.int("size", 5, max=98)
     told: list[int] = []
@@ -1188,7 +1188,7 @@ def test_all_that_is_wrong_in_several_registries_is_reported(
     registry: FlagRegistry, other: FlagRegistry, parser: argparse.ArgumentParser, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """
-    Two bad values of two registries are named together.
+    Bad values of two registries are reported together.
     """
     registry.int("rate", 50)
     other.int("size", 5)
@@ -1205,7 +1205,7 @@ def test_all_that_is_wrong_in_several_registries_is_reported(
 
 def test_a_check_across_flags_sees_what_all_parsers_were_given(registry: FlagRegistry) -> None:
     """
-    Flags of which each would break a rule alone may be given to different parsers.
+    A registry validator sees what all parsers were given, so two values that depend on each other may be given apart.
     """
     low, high = registry.int("low", 1), registry.int("high", 2)
 
@@ -1229,7 +1229,7 @@ def test_a_check_across_flags_sees_what_all_parsers_were_given(registry: FlagReg
 
 def test_parsers_used_one_after_the_other_add_up(registry: FlagRegistry) -> None:
     """
-    A parse replaces what the same parser has set before, and leaves what others have.
+    A parse replaces what the same parser has set before, and keeps what other parsers have set.
     """
     rate, burst = registry.int("rate", 50), registry.int("burst", 5)
     first, second = argparse.ArgumentParser(), argparse.ArgumentParser()
@@ -1258,7 +1258,7 @@ def test_the_environment_is_read_beside_a_parser_of_the_program(
     registry: FlagRegistry, parser: argparse.ArgumentParser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    `parse_args` replaces what it has set itself, and leaves what another parser was given, above the environment.
+    `parse_args()` replaces only what it has set itself; what another parser was given stays above the environment.
     """
     rate, burst = registry.int("rate", 50), registry.int("burst", 5)
     registry.add_to_argparse(parser)
@@ -1276,7 +1276,7 @@ def test_the_environment_is_read_beside_a_parser_of_the_program(
 
 def test_a_failed_parse_keeps_what_the_parser_had_set(registry: FlagRegistry, parser: argparse.ArgumentParser) -> None:
     """
-    A parse that fails changes nothing, and the next good one still replaces what the last good one gave.
+    A parse that fails changes nothing, and the next good one still replaces what the last good one set.
     """
     rate, port = registry.int("rate", 50), registry.int("port", 80)
     registry.add_to_argparse(parser)
@@ -1292,7 +1292,7 @@ def test_a_failed_parse_keeps_what_the_parser_had_set(registry: FlagRegistry, pa
 
 def test_a_parser_that_fails_within_another_gives_nothing(registry: FlagRegistry) -> None:
     """
-    A program that tries arguments on a parser, within a parse, and goes on without them gets none of its flags set.
+    A parse that fails inside another one sets no flag, if the program catches the error and continues.
     """
     rate, burst = registry.int("rate", 50), registry.int("burst", 5)
     inner = argparse.ArgumentParser(exit_on_error=False)
@@ -1318,7 +1318,7 @@ def test_a_parser_that_fails_within_another_gives_nothing(registry: FlagRegistry
 @pytest.mark.parametrize("method", ["parse_args", "parse_known_args", "parse_intermixed_args"])
 def test_the_child_of_a_parser_has_its_flags(registry: FlagRegistry, other: FlagRegistry, method: str) -> None:
     """
-    Options that ``parents=`` has copied set the flags, in every spelling, in one step.
+    A parser with ``parents=`` sets the flags of its parents, in every spelling, in one step.
     """
     rate, verbose, size = registry.int("rate_limit", 50), registry.bool("verbose", default=True), other.int("size", 5)
     first, second = (argparse.ArgumentParser(add_help=False) for _ in range(2))
@@ -1337,7 +1337,7 @@ def test_the_child_of_a_parser_has_its_flags(registry: FlagRegistry, other: Flag
 
 def test_intermixed_arguments_are_set_in_one_step(registry: FlagRegistry, parser: argparse.ArgumentParser) -> None:
     """
-    Although argparse reads such arguments twice, a fault at the end leaves the flags alone, and none is set twice.
+    `parse_intermixed_args()`, which reads twice, sets flags in one revision, and none if there is a fault at the end.
     """
     rate = registry.int("rate", 50)
     registry.add_to_argparse(parser)
@@ -1353,7 +1353,7 @@ def test_intermixed_arguments_are_set_in_one_step(registry: FlagRegistry, parser
 
 def test_parsers_without_flags_work_as_before(registry: FlagRegistry) -> None:
     """
-    What dflag has put into argparse leaves a parser alone that has none of its flags.
+    A parser without flags works as plain argparse does while another parser has flags.
     """
     registry.add_to_argparse(argparse.ArgumentParser())
     parser = argparse.ArgumentParser()
@@ -1367,7 +1367,7 @@ def test_parsers_without_flags_work_as_before(registry: FlagRegistry) -> None:
 
 def test_a_subcommand_without_flags_drops_what_another_gave(registry: FlagRegistry) -> None:
     """
-    Each parse of a program's parser is the whole command line, whichever subcommand it names.
+    A parse of a subcommand without flags drops the values that an earlier subcommand was given.
     """
     rate = registry.int("rate", 50)
     parser = argparse.ArgumentParser()
@@ -1385,7 +1385,7 @@ def test_a_subcommand_without_flags_drops_what_another_gave(registry: FlagRegist
 @pytest.mark.parametrize("argv", ["--rate=5", b"--rate=5", 5, ["--rate", 5], [5], [b"--rate=5"]])
 def test_an_argument_that_is_no_text_is_refused(registry: FlagRegistry, argv: Any) -> None:
     """
-    What a program gives instead of texts is a fault of the program, and no exit.
+    `parse_args()` raises `ArgumentError` and does not exit when `argv` is not a sequence of texts.
     """
     registry.int("rate", 1)
     with pytest.raises(ArgumentError, match=r"expected (each of )?argv as "):
@@ -1396,7 +1396,7 @@ def test_bytes_on_the_command_line_are_shown_as_they_were_given(
     registry: FlagRegistry, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """
-    Python carries a byte as half of a surrogate pair; any other half, which stands for no byte, is refused too.
+    A value with a surrogate is refused and shown as bytes, also if the surrogate stands for no byte.
     """
     registry.string("name", "x")
     for given, shown in (("a\udcff", r"b'a\xff'"), ("\ud800", r"b'\xed\xa0\x80'")):

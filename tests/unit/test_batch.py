@@ -1,5 +1,5 @@
 """
-Readings of sources, parsed against the flags, and what comes of them.
+Readings of sources, parsed against the flags, and the states after them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def test_a_text_that_did_not_change_is_not_parsed_again(flags: dflag.FlagRegistry) -> None:
-    """Nor is a reading without anything new a new batch: its state is the one that it was compared with."""
+    """An unchanged text is not parsed again, and a reading without a change returns the state it was compared with."""
     parsed: list[str] = []
 
     def parse_number(text: str) -> int:
@@ -35,7 +35,7 @@ def test_a_text_that_did_not_change_is_not_parsed_again(flags: dflag.FlagRegistr
 
 
 def test_a_bad_value_keeps_the_last_good_one_and_a_key_that_is_gone_does_not(flags: dflag.FlagRegistry) -> None:
-    """The edits say what changes in the layers: nothing for the bad one."""
+    """A bad value is rejected and keeps the last good one; a key that is gone from the source loses its value."""
     flags.dyn_int("rate", 1)
     burst = flags.dyn_int("burst", 1)
     state = apply_without_commit(flags, {"rate": "2", "burst": "2"})[1]
@@ -48,14 +48,14 @@ def test_a_bad_value_keeps_the_last_good_one_and_a_key_that_is_gone_does_not(fla
 
 
 def test_unknown_keys_are_listed_and_not_bad(flags: dflag.FlagRegistry) -> None:
-    """They have no edits."""
+    """Unknown keys are listed in the state, have no edits, and do not make the batch bad."""
     batch = parse(flags, {"rat": "2"})
     assert (batch.state.unknown, batch.edits) == (frozenset({"rat"}), [])
     assert not batch.is_bad
 
 
 def test_a_key_of_the_systems_own_that_goes_is_no_news(flags: dflag.FlagRegistry) -> None:
-    """As one that comes or changes is none: its name begins with a dot, which no flag's does."""
+    """A key that begins with a dot, as no flag's name does, makes no new revision when it changes or goes."""
     flags.dyn_int("rate", 1)
     first = flags.apply({"rate": "2", ".timestamp": "1"}, source="file")
     assert flags.apply({"rate": "2", ".timestamp": "2"}, source="file") is first
@@ -72,7 +72,7 @@ class Declaring(dict[str, Any]):
 
 
 def test_flags_that_were_declared_since_are_looked_up_one_by_one(flags: dflag.FlagRegistry) -> None:
-    """Also where a source has more unknown keys than there are flags."""
+    """`declared_since()` looks unknown keys up one by one, even if there are more of them than flags."""
     state = apply_without_commit(flags, {"rate": "2", "burst": "2", "size": "2"})[1]
     store: Any = SimpleNamespace(flags=Declaring(rate=5))
     assert declared_since(store, state) == [5]
@@ -80,7 +80,7 @@ def test_flags_that_were_declared_since_are_looked_up_one_by_one(flags: dflag.Fl
 
 def test_documents_values_are_compared_by_meaning(flags: dflag.FlagRegistry) -> None:
     """
-    The same text with another native value is news; the same members in another order are not.
+    The same text with another native value is a change; the same members in another order are not.
     """
     policy = flags.dyn_json("policy", {})
     first = flags.apply({"policy": Text('{"a":1,"b":2}', {"a": 1, "b": 2})}, source="document")

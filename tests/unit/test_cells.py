@@ -43,9 +43,10 @@ print(sorted(seen - {(False, 0, 0)}))  # before the step: whether one is made th
 
 def test_a_garbage_collection_sees_no_step_half_done() -> None:
     """
-    CPython 3.11 collects as soon as C code makes objects, and calls ``gc.callbacks`` then; signals are handled there.
+    A garbage collection during a step sees all of the step or none of it.
 
-    In an interpreter of its own, where nothing else makes tuples and frees them.
+    CPython 3.11 collects as soon as C code makes objects, and calls ``gc.callbacks`` then; signals are handled there.
+    The step runs in a process of its own, where nothing else makes tuples and frees them.
     """
     result = run_python(PROGRAM)
     assert (result.stdout, result.stderr) == ("[(True, 50, 2)]\n", "")
@@ -53,7 +54,7 @@ def test_a_garbage_collection_sees_no_step_half_done() -> None:
 
 def test_a_step_for_an_outdated_token_does_nothing() -> None:
     """
-    It raises, whatever stands behind the token in it.
+    A step whose token is outdated raises and changes nothing, neither a cell nor a queue.
     """
     tokens, cell, queue = [current := object()], Cell(0), deque[int]()
     step = Step([(list.remove, tokens, object()), (setattr, cell, VALUE, 1), (deque.append, queue, 1)])

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Mode(enum.Enum):
-    """An enumeration of a user."""
+    """An enum that a program declares."""
 
     SAFE = "safe"
 
@@ -87,7 +87,7 @@ WRONG_OPTIONS: list[tuple[str, Any]] = [
 def test_an_option_of_the_wrong_type_is_refused_at_declaration(
     flags: dflag.FlagRegistry, option: str, wrong: Any
 ) -> None:
-    """Every option is checked, in each style of declaring, and nothing is left declared."""
+    """An option of the wrong type raises `DefinitionError` in each style of declaring, and no flag is declared."""
     declarations: list[Callable[..., object]] = [flags.int, flags.dyn_int]
     for declare in declarations:
         with pytest.raises(DefinitionError, match=f"flag 'a': .*{option}"):
@@ -127,7 +127,7 @@ def test_an_option_of_the_wrong_type_is_refused_at_declaration(
 def test_what_a_kind_demands_is_checked_at_declaration(
     flags: dflag.FlagRegistry, method: str, default: Any, options: dict[str, Any], message: str
 ) -> None:
-    """A default or an option that the kind cannot use is a fault in the declaration, with the flag's name first."""
+    """A default or an option that the kind cannot use raises `DefinitionError`; the message begins with the name."""
     name = method.removeprefix("dyn_")
     for each in (name, f"dyn_{name}"):
         with pytest.raises(DefinitionError, match=rf"^flag 'a': .*({message})"):
@@ -139,7 +139,7 @@ def test_what_a_kind_demands_is_checked_at_declaration(
 
 @pytest.mark.parametrize("name", [None, 5, "", ".a", "a b", "a" * 254, b"a", Mode.SAFE])
 def test_a_name_is_checked_wherever_one_is_given(flags: dflag.FlagRegistry, name: Any) -> None:
-    """No flag has a name that no ConfigMap could hold."""
+    """`int()` and `bind()` of a registry refuse a name that no ConfigMap could hold."""
     with pytest.raises(DefinitionError, match="expected a name of 1 to 253 characters"):
         flags.int(name, 1)
     with pytest.raises(DefinitionError, match="expected a name of 1 to 253 characters"):
@@ -147,7 +147,7 @@ def test_a_name_is_checked_wherever_one_is_given(flags: dflag.FlagRegistry, name
 
 
 def test_options_may_be_none_where_that_means_nothing(flags: dflag.FlagRegistry) -> None:
-    """An option that is optional in a program's own configuration needs no branch."""
+    """An optional argument of a declaration may be None, which means the same as leaving it out."""
     flag = flags.int(
         "a", 1, min=None, max=None, choices=None, mutator=None, input_mutator=None, owner=None, deprecated=None,
         expires=None,
@@ -219,7 +219,7 @@ CALLS: list[tuple[str, Callable[[Any], object]]] = [
 def test_an_argument_of_the_wrong_type_is_refused_at_the_call(
     flags: dflag.FlagRegistry, call: Callable[[Any], object]
 ) -> None:
-    """The error is one of dflag's and a TypeError, says what was expected, and nothing has changed."""
+    """An argument of the wrong type raises `ArgumentError`, which is also a `TypeError`, and changes nothing."""
     rate = flags.dyn_int("rate", 50)
     before = flags.snapshot()
     with pytest.raises(ArgumentError, match="expected ") as caught:
@@ -258,7 +258,7 @@ def test_an_argument_of_the_wrong_type_is_refused_at_the_call(
 def test_an_argument_that_cannot_work_is_refused_at_the_call(
     flags: dflag.FlagRegistry, call: Callable[[Any], object]
 ) -> None:
-    """A number out of its range and a function that nobody runs are faults of the caller."""
+    """An argument that cannot work, such as a number out of range or a coroutine function, raises `DefinitionError`."""
     flags.dyn_int("rate", 50)
     with pytest.raises(DefinitionError, match="expected "):
         call(flags)
@@ -267,7 +267,7 @@ def test_an_argument_that_cannot_work_is_refused_at_the_call(
 
 @pytest.mark.parametrize("name", [5, None, b"rate", ("rate",)])
 def test_a_look_up_by_anything_but_a_name_fails_clearly(flags: dflag.FlagRegistry, name: Any) -> None:
-    """No flag has it, and the error says what to give."""
+    """A look-up by anything but a text raises `UnknownFlagError`, which asks for a name; `in` returns False."""
     flags.dyn_int("rate", 50)
     for look_up in (flags.lookup, flags.__getitem__, flags.explain, flags.snapshot().__getitem__):
         with pytest.raises(dflag.UnknownFlagError, match="expected the name of a flag, got"):
@@ -277,7 +277,7 @@ def test_a_look_up_by_anything_but_a_name_fails_clearly(flags: dflag.FlagRegistr
 
 
 def test_a_look_up_by_a_flag_asks_for_its_name(flags: dflag.FlagRegistry) -> None:
-    """It does not say that no flag has the name."""
+    """A look-up by a flag object raises `UnknownFlagError`, which asks for the flag's name."""
     rate: Any = flags.dyn_int("rate", 50)
     for look_up in (flags.lookup, flags.explain):
         with pytest.raises(dflag.UnknownFlagError, match="expected the name of a flag, got <DynamicFlag 'rate'"):
@@ -286,7 +286,7 @@ def test_a_look_up_by_a_flag_asks_for_its_name(flags: dflag.FlagRegistry) -> Non
 
 @pytest.mark.parametrize("wrong", [b"a", bytearray(b"a")])
 def test_bytes_in_the_place_of_a_text_are_shown_as_such(flags: dflag.FlagRegistry, wrong: Any) -> None:
-    """Decoded they would look like the text that is wanted."""
+    """An error about bytes shows them as bytes, since decoded they would look like the text that is expected."""
     for call in (
         lambda: flags.apply({}, source=wrong),
         lambda: flags.int("rate", 1, wrong),
@@ -298,7 +298,7 @@ def test_bytes_in_the_place_of_a_text_are_shown_as_such(flags: dflag.FlagRegistr
 
 
 def test_a_reason_is_kept_as_a_plain_text(flags: dflag.FlagRegistry) -> None:
-    """A subclass of str, which may do anything when it is printed, is not kept."""
+    """A reason of a subclass of str, whose repr may do anything, is stored as a plain str."""
 
     class Odd(str):
         __slots__ = ()
@@ -312,7 +312,7 @@ def test_a_reason_is_kept_as_a_plain_text(flags: dflag.FlagRegistry) -> None:
 
 
 def test_the_text_of_a_secret_is_not_shown_when_it_is_none(flags: dflag.FlagRegistry) -> None:
-    """An error about the type of a text does not quote what was given."""
+    """`set_text()` of a secret with anything but a text raises an error that shows the type, not the value."""
     secret = flags.dyn_string("key", "", secret=True)
     with pytest.raises(ArgumentError, match="got a value of type int") as caught:
         secret.set_text(31337)  # type: ignore[arg-type]
@@ -321,7 +321,7 @@ def test_the_text_of_a_secret_is_not_shown_when_it_is_none(flags: dflag.FlagRegi
 
 @pytest.mark.parametrize("make", [Mock, MagicMock])
 def test_a_mock_serves_as_any_function(flags: dflag.FlagRegistry, make: Callable[..., Any]) -> None:
-    """It has every attribute that one asks for, and is a plain function all the same."""
+    """A mock, which has every attribute, is accepted as a plain function."""
     check, listener, rule = make(return_value=None), make(), make(return_value=None)
     flag = flags.dyn_int("rate", 50, validator=check, on_change=listener)
     flags.validator(rule)
@@ -335,7 +335,7 @@ def test_a_mock_serves_as_any_function(flags: dflag.FlagRegistry, make: Callable
 
 
 def test_a_validator_that_returns_false_refuses(flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture) -> None:
-    """It meant to refuse; the value is refused, and the log says what its author should write."""
+    """A validator that returns False refuses the value, and the error and the log say to raise ValueError instead."""
     flag = flags.dyn_int("rate", 50, validator=lambda value: value < 100)
     revision = flags.apply({"rate": "200"}, source="s")
 
@@ -350,14 +350,14 @@ def test_a_validator_that_returns_false_refuses(flags: dflag.FlagRegistry, caplo
 
 @pytest.mark.parametrize("result", [None, True, 0, "", "fine", 0.0, [], object()])
 def test_a_validator_may_return_anything_else(flags: dflag.FlagRegistry, result: object) -> None:
-    """A function such as len serves as a validator for what it raises."""
+    """A validator that returns anything but False accepts the value, so that `len` can be a validator."""
     flag = flags.dyn_int("rate", 50, validator=lambda value: result)
     flag.set(60)
     assert flag.get() == 60
 
 
 def test_a_validator_that_refuses_the_default_by_false(flags: dflag.FlagRegistry) -> None:
-    """The declaration fails, and so does adding such a validator later."""
+    """A validator that returns False for the default is refused in the declaration and when it is added later."""
     with pytest.raises(DefinitionError, match="not return False"):
         flags.dyn_int("rate", 50, validator=lambda value: False)
     rate = flags.dyn_int("rate", 50)
@@ -368,7 +368,7 @@ def test_a_validator_that_refuses_the_default_by_false(flags: dflag.FlagRegistry
 def test_a_secret_is_not_shown_by_a_validator_that_returns_false(
     flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Neither the error nor the log has the value."""
+    """When a validator of a secret returns False, neither the error nor the log shows the value."""
     flags.dyn_string("key", "", secret=True, validator=lambda value: value != "hunter2")
     revision = flags.apply({"key": "hunter2"}, source="s")
     assert "hunter2" not in str(revision.rejected["key"]) + caplog.text
@@ -378,7 +378,7 @@ def test_a_secret_is_not_shown_by_a_validator_that_returns_false(
 def test_a_registry_validator_that_returns_false_refuses(
     flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The whole revision is refused, and a set value too."""
+    """A registry validator that returns False refuses a whole revision and a value that is set."""
     low, high = flags.dyn_int("low", 1), flags.dyn_int("high", 2)
 
     @flags.validator
@@ -397,7 +397,7 @@ def test_a_registry_validator_that_returns_false_refuses(
 
 
 def test_a_validator_whose_result_nobody_awaits_refuses(flags: dflag.FlagRegistry) -> None:
-    """A coroutine function inside of a plain one does not accept everything."""
+    """A validator of a flag or a registry that returns a coroutine refuses the value."""
     flag = flags.dyn_int("rate", 50)
     accepting = False
 
@@ -431,7 +431,7 @@ def test_a_validator_whose_result_nobody_awaits_refuses(flags: dflag.FlagRegistr
 def test_a_mutator_that_returns_no_value_refuses(
     flags: dflag.FlagRegistry, option: str, function: Callable[[Any], Any], message: str
 ) -> None:
-    """The error says that the function is at fault, not the text."""
+    """A mutator that returns None or a wrong type refuses the value, and the error blames the mutator, not the text."""
     options: Any = {option: function}
     flag = flags.dyn_int("rate", 50, **options)
     with pytest.raises(dflag.FlagValueError, match=message):
@@ -443,7 +443,7 @@ def test_a_mutator_that_returns_no_value_refuses(
 
 
 def test_a_snapshot_cannot_be_changed(flags: dflag.FlagRegistry) -> None:
-    """Not even for oneself: every reader of the registry shares it."""
+    """An attribute of a snapshot cannot be set or deleted, and an item cannot be set."""
     flags.dyn_int("rate", 50)
     snap = flags.snapshot()
     for name in ("revision", "_values", "_flags", "other"):
@@ -457,7 +457,7 @@ def test_a_snapshot_cannot_be_changed(flags: dflag.FlagRegistry) -> None:
 
 
 def test_a_snapshot_is_a_mapping_of_names_to_values(flags: dflag.FlagRegistry) -> None:
-    """It goes where a dict goes, in name order, and its get takes any name and any flag."""
+    """A snapshot is a mapping in name order, and its `get()` takes any name and any flag."""
     rate = flags.dyn_int("rate", 50)
     flags.string("mode", "a")
     snap = flags.snapshot()
@@ -478,7 +478,7 @@ def test_a_snapshot_is_a_mapping_of_names_to_values(flags: dflag.FlagRegistry) -
 
 
 def test_a_snapshot_is_equal_to_itself_alone(flags: dflag.FlagRegistry) -> None:
-    """It compares and hashes as an object, so that it can be a key and a cache knows it."""
+    """A snapshot is equal only to itself, can be a key of a dict, and is its own copy."""
     flags.dyn_int("rate", 50)
     snap = flags.snapshot()
     assert snap == flags.snapshot() is snap
@@ -506,7 +506,7 @@ def test_a_snapshot_is_equal_to_itself_alone(flags: dflag.FlagRegistry) -> None:
 def test_what_is_read_and_what_is_explained_is_one_value(
     flags: dflag.FlagRegistry, declare: Callable[[Any], dflag.Flag[Any]], text: str, printed: str
 ) -> None:
-    """A zero of the other sign is no change, and is the same wherever it shows, as after a restart."""
+    """A zero of the other sign is not a change; `get()`, `explain()`, the snapshot and the checksum agree on it."""
     flag = declare(flags)
     flag.on_change(lambda old, new: pytest.fail("no change"))
     assert flags.apply({"x": text}, source="s").changed == ()
@@ -522,7 +522,7 @@ def test_what_is_read_and_what_is_explained_is_one_value(
 
 
 def test_a_value_given_again_is_the_one_of_its_layer(flags: dflag.FlagRegistry) -> None:
-    """Whichever layer wins, its very object is read, when an override comes and when it goes."""
+    """When an override with an equal value comes and goes, `get()` returns the object of the layer that wins."""
     flag = flags.dyn_json("x", {"a": 1, "b": 2})
     flags.apply({"x": '{"b": 2, "a": 1}'}, source="s")
     flag.set({"a": 1, "b": 2})
@@ -535,7 +535,7 @@ def test_a_value_given_again_is_the_one_of_its_layer(flags: dflag.FlagRegistry) 
     assert flags.history() == ()
 
 
-# --- YAML beside JSON
+# --- YAML and JSON
 
 
 @pytest.mark.parametrize(
@@ -553,13 +553,13 @@ def test_a_value_given_again_is_the_one_of_its_layer(flags: dflag.FlagRegistry) 
 )
 @pytest.mark.parametrize("strip", [True, False])
 def test_yaml_takes_all_that_json_takes(flags: dflag.FlagRegistry, text: str, value: object, strip: bool) -> None:
-    """With yaml=True more texts are accepted, and none is refused that JSON allows."""
+    """A json flag with ``yaml=True`` accepts YAML, and every text that JSON allows."""
     flag = flags.dyn_json("x", None, yaml=True, strip=strip)
     flags.apply({"x": text}, source="s")
     assert flag.get() == value
 
 
-# --- what a message shows of what was given
+# --- how a message shows a value that was given
 
 
 class _Unprintable:
@@ -574,7 +574,7 @@ class _Unprintable:
 def test_an_error_in_an_option_is_reported_whatever_was_given(
     flags: dflag.FlagRegistry, option: str, given: Any
 ) -> None:
-    """What was given is cut at 80 characters in the message, and shown by its type where its repr raises."""
+    """The error about a bad option is short, even if the value is long, has many digits, or has a repr that raises."""
     with pytest.raises(DefinitionError, match=rf"^flag 'share': .*{option}") as refused:
         flags.dyn_float("share", 0.5, **{option: given})
     assert len(str(refused.value)) < 200
@@ -582,7 +582,7 @@ def test_an_error_in_an_option_is_reported_whatever_was_given(
 
 @pytest.mark.parametrize("given", ["x" * 10_000, _Unprintable(), 10**5_000], ids=["long", "unprintable", "many digits"])
 def test_an_error_in_a_name_is_reported_whatever_was_given(flags: dflag.FlagRegistry, given: Any) -> None:
-    """A name that cannot be one is cut, too, where it is declared and where it is retired."""
+    """The error about a bad name or a bad `since` is short, even if the value is long or has a repr that raises."""
     with pytest.raises(DefinitionError, match="expected a name of 1 to 253 characters") as refused:
         flags.int(given, 1)
     assert len(str(refused.value)) < 200

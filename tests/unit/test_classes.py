@@ -1,5 +1,5 @@
 """
-Flags as a class: what is bound, what an instance is, and whose values `current` returns.
+Flags as a class: which flags a class binds, what an instance holds, and which values `current()` returns.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ T = TypeVar("T")
 
 
 class Mode(enum.Enum):
-    """An enumeration of a user."""
+    """An enum that a program declares."""
 
     FAST = "fast"
     SAFE = "safe"
@@ -56,14 +56,14 @@ class Mode(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class Policy:
-    """A model of a user."""
+    """A model that a program declares."""
 
     mode: str = "allow"
     hosts: tuple[str, ...] = ()
 
 
 class Meta(type):
-    """A metaclass of a user, with slots."""
+    """A metaclass that a program declares, with slots."""
 
     __slots__ = ()
 
@@ -112,7 +112,7 @@ TEXTS = {
 
 @pytest.fixture(autouse=True)
 def _as_before() -> Any:
-    """Leave the settings of this module as they were."""
+    """Restore the settings of this module after each test."""
     with testing.isolated(Settings):
         yield
 
@@ -122,7 +122,7 @@ def _as_before() -> Any:
 
 def test_attributes_are_flags_under_prefixed_names() -> None:
     """
-    On the class an attribute is the flag, bound in the registry of the class.
+    An attribute of the class is a flag, bound in the class's registry under the prefix and the attribute's name.
     """
     assert Settings.number.name == "shop.number"
     assert Settings.registry["shop.number"] is Settings.number
@@ -133,7 +133,7 @@ def test_attributes_are_flags_under_prefixed_names() -> None:
 
 def test_an_instance_has_the_values_of_every_kind() -> None:
     """
-    Those that the flags would return, static ones too.
+    An instance has the value that `get()` of each flag returns, for every kind and for static flags.
     """
     cfg = Settings.current()
     for flag in Settings.registry:
@@ -152,7 +152,7 @@ def test_an_instance_has_the_values_of_every_kind() -> None:
 
 def test_names_are_given_beside_the_default() -> None:
     """
-    For keys that are no identifiers; the prefix goes before them too.
+    `name=` gives a flag a name that need not be an identifier, and the prefix is put before it.
     """
 
     class Named(dflag.Flags, prefix="app-"):
@@ -166,7 +166,7 @@ def test_names_are_given_beside_the_default() -> None:
 
 def test_an_unbound_flag_may_be_given_a_name_and_bound_by_hand(flags: dflag.FlagRegistry) -> None:
     """
-    The name of the binding counts then.
+    `bind()` of a flag declared with `name=` uses the name given to `bind()`.
     """
     rate = dflag.dyn_int(5, name="rate-limit")
     rate.set(6)
@@ -175,7 +175,7 @@ def test_an_unbound_flag_may_be_given_a_name_and_bound_by_hand(flags: dflag.Flag
 
 def test_a_name_is_a_text() -> None:
     """
-    Anything else is refused where it stands.
+    A flag declared with `name=` other than a text raises `DefinitionError` at once.
     """
     with pytest.raises(dflag.DefinitionError, match="expected name as a text, got 5"):
         dflag.dyn_int(5, name=5)  # type: ignore[arg-type]
@@ -183,7 +183,7 @@ def test_a_name_is_a_text() -> None:
 
 def test_a_prefix_goes_before_the_keys_of_a_map() -> None:
     """
-    In its pattern, its default and an override that it brings; the values keep their whole keys.
+    The class's prefix is put before the keys of a map: in its pattern, its default and an override set before.
     """
     limits = dflag.dyn_map({"a.limit": 1}, keys="*.limit", of="int", validator=len)
     limits.set({"b.limit": 2})
@@ -202,7 +202,7 @@ def test_a_prefix_goes_before_the_keys_of_a_map() -> None:
 
 def test_a_keyed_map_is_prefixed_too() -> None:
     """
-    Also what it returns for a key.
+    `for_()` of a keyed map in a class with a prefix returns keys with the prefix.
     """
 
     class Limited(dflag.Flags, prefix="shop."):
@@ -213,7 +213,7 @@ def test_a_keyed_map_is_prefixed_too() -> None:
 
 def test_a_prefix_changes_the_keys_of_a_map_alone() -> None:
     """
-    The mutator has made the default and an override, and makes no more of them; choices have the prefix too.
+    A prefix changes only the keys of a map's default, override and choices; the mutator does not run on them again.
     """
 
     def doubled(value: Mapping[str, int]) -> Mapping[str, int]:
@@ -235,7 +235,7 @@ def test_a_prefix_changes_the_keys_of_a_map_alone() -> None:
 
 def test_keyed_flags_are_read_through_the_class() -> None:
     """
-    The attribute of the class is the flag.
+    A keyed flag is read by `for_()` of the class's attribute.
     """
 
     class Keyed(dflag.Flags):
@@ -246,7 +246,7 @@ def test_keyed_flags_are_read_through_the_class() -> None:
 
 def test_other_attributes_are_left_alone() -> None:
     """
-    Methods, properties, constants, nested classes, and cached properties, which are computed once for an instance.
+    Methods, properties and constants of a class work in instances; a cached property is computed once per instance.
     """
     computed = []
 
@@ -286,7 +286,7 @@ def test_other_attributes_are_left_alone() -> None:
 @pytest.mark.parametrize("attribute", ["current", "registry", "from_snapshot", "revision", "mro", "__doc__", "__a"])
 def test_reserved_attributes_are_refused(attribute: str, flags: dflag.FlagRegistry) -> None:
     """
-    Those that the class has itself, and special and private ones; the flag may have such a name.
+    A flag cannot be a reserved, special or private attribute of a class, but can have such a name.
     """
     with pytest.raises(dflag.DefinitionError, match=rf"attribute '{attribute}' of class Bad: .* name='{attribute}'"):
         type("Bad", (dflag.Flags,), {"good": dflag.int(1), attribute: dflag.int(2)}, registry=flags)
@@ -297,7 +297,7 @@ def test_reserved_attributes_are_refused(attribute: str, flags: dflag.FlagRegist
 
 def test_a_bound_flag_is_refused(flags: dflag.FlagRegistry) -> None:
     """
-    Bound by hand, by another class, or by this one's base; nothing of the class is bound then.
+    A class with a flag that is already bound, by hand or by its base, is refused, and none of its flags is bound.
     """
     taken = flags.dyn_int("taken", 5)
     with pytest.raises(dflag.DefinitionError, match="flag 'taken' is already bound and cannot be attribute 'b' of"):
@@ -315,7 +315,7 @@ def test_a_bound_flag_is_refused(flags: dflag.FlagRegistry) -> None:
 
 def test_one_flag_is_one_attribute(flags: dflag.FlagRegistry) -> None:
     """
-    The same flag under two names is refused, and so are two flags under one name.
+    One flag as two attributes is refused, and so are two flags of one name.
     """
     with pytest.raises(
         dflag.DefinitionError, match=r"attribute 'a' of class .*Same: another attribute is the same flag"
@@ -335,7 +335,7 @@ def test_one_flag_is_one_attribute(flags: dflag.FlagRegistry) -> None:
 
 def test_a_taken_name_leaves_no_flag_behind(flags: dflag.FlagRegistry) -> None:
     """
-    The registry has none of the class, and the same flags may be bound again.
+    If a name is taken, the registry gets none of the class's flags, and they can be bound by another class.
     """
     flags.int("taken", 1)
     rate, taken = dflag.dyn_int(5), dflag.dyn_map({"k": "v"}, keys="*")
@@ -363,7 +363,7 @@ def test_a_taken_name_leaves_no_flag_behind(flags: dflag.FlagRegistry) -> None:
 )
 def test_what_cannot_work_is_a_definition_error(options: Any, body: dict[str, Any], message: str) -> None:
     """
-    When the class is made.
+    A bad prefix, registry or flag name raises `DefinitionError` when the class is made.
     """
     with pytest.raises(dflag.DefinitionError, match=message):
         type("Bad", (dflag.Flags,), body, **options)
@@ -371,7 +371,7 @@ def test_what_cannot_work_is_a_definition_error(options: Any, body: dict[str, An
 
 def test_unknown_options_are_refused() -> None:
     """
-    When the class is made, with the option that was meant.
+    An unknown option of a class is refused with the option that was probably meant.
     """
     with pytest.raises(dflag.DefinitionError, match=r"class Bad: unknown option 'prefx' \(did you mean 'prefix'\?\)"):
         type("Bad", (dflag.Flags,), {}, prefx="shop.")
@@ -379,7 +379,7 @@ def test_unknown_options_are_refused() -> None:
 
 def test_a_default_that_its_validator_refuses_with_the_prefix_is_refused(flags: dflag.FlagRegistry) -> None:
     """
-    A map's default is validated again with the keys that it gets.
+    A map's default is validated again with prefixed keys; if the validator refuses it, the class is refused.
     """
 
     def short(value: Any) -> None:
@@ -399,7 +399,7 @@ def test_a_default_that_its_validator_refuses_with_the_prefix_is_refused(flags: 
 
 def test_a_class_finds_what_sources_hold_for_it(flags: dflag.FlagRegistry) -> None:
     """
-    In one commit for all of its flags, so that a check across them sees them together.
+    A class takes the values that sources hold already in one commit, so registry validators see them together.
     """
     flags.apply({"low": "5", "high": "9", "bad": "x"}, source="s")
     number = flags.snapshot().revision
@@ -417,7 +417,7 @@ def test_a_class_finds_what_sources_hold_for_it(flags: dflag.FlagRegistry) -> No
 
 def test_an_override_from_before_stays() -> None:
     """
-    Also one with a time limit, and callbacks and validators from before the class.
+    A flag that becomes an attribute of a class keeps its override with a time limit, and its callbacks.
     """
     rate = dflag.dyn_int(1)
     calls: list[tuple[int, int]] = []
@@ -437,7 +437,7 @@ def test_an_override_from_before_stays() -> None:
 
 def test_a_subclass_has_the_flags_registry_and_prefix_of_its_base() -> None:
     """
-    A prefix of its own is for its new flags, and an empty one is one.
+    A subclass inherits flags, registry and prefix; a prefix of its own, even an empty one, is for its new flags.
     """
 
     class Base(dflag.Flags, prefix="base."):
@@ -466,7 +466,7 @@ def test_a_subclass_has_the_flags_registry_and_prefix_of_its_base() -> None:
 
 def test_a_class_behind_the_flags_that_raises_binds_none(flags: dflag.FlagRegistry) -> None:
     """
-    Its hook runs before the flags are bound, so that the class can be made again.
+    If `__init_subclass__()` of another base raises, no flag is bound, and the class can be made again.
     """
 
     class Checked:
@@ -492,7 +492,7 @@ def test_a_class_behind_the_flags_that_raises_binds_none(flags: dflag.FlagRegist
 
 def test_another_registry_than_the_base_has_is_refused(flags: dflag.FlagRegistry) -> None:
     """
-    The base's own may be named; two bases have one.
+    A subclass may name its base's registry; another registry, or bases with two registries, are refused.
     """
 
     class Base(dflag.Flags, registry=flags):
@@ -516,7 +516,7 @@ def test_another_registry_than_the_base_has_is_refused(flags: dflag.FlagRegistry
 
 def test_two_classes_share_a_registry(flags: dflag.FlagRegistry) -> None:
     """
-    Given as a registry or as a class; each has its own attributes, and one commit is one for both.
+    Two classes can share a registry, given as a registry or as a class; a commit is a new revision of both.
     """
 
     class One(dflag.Flags, registry=flags, prefix="one."):
@@ -535,7 +535,7 @@ def test_two_classes_share_a_registry(flags: dflag.FlagRegistry) -> None:
 
 def test_a_subclass_may_hide_a_flag() -> None:
     """
-    With another flag under another name, or with something else; the base keeps its own.
+    A subclass may replace a flag by a flag of another name or by another attribute; the base keeps its flag.
     """
 
     class Base(dflag.Flags):
@@ -553,7 +553,7 @@ def test_a_subclass_may_hide_a_flag() -> None:
 
 def test_a_class_beside_the_bases_may_hold_flags() -> None:
     """
-    They are bound with the first class that has them; one of another registry cannot have them too.
+    A mixin's flags are bound by the first class that has it; a class with another registry cannot have it too.
     """
 
     class Mixin:
@@ -583,8 +583,7 @@ def test_a_class_beside_the_bases_may_hold_flags() -> None:
 @pytest.mark.parametrize("metaclass", [type, abc.ABCMeta, Meta])
 def test_the_class_of_an_instance_has_the_flags(metaclass: Any) -> None:
     """
-    For class methods and ``type(self)``, whatever the metaclass. It is derived from the class, whose flags nobody
-    replaces there.
+    The type of an instance is a subclass with the flags, for any metaclass, and its flags cannot be replaced.
     """
 
     class Base(dflag.Flags, metaclass=metaclass):
@@ -617,7 +616,7 @@ def test_the_class_of_an_instance_has_the_flags(metaclass: Any) -> None:
 
 def test_generic_and_abstract_classes_work() -> None:
     """
-    As bases beside it.
+    A class of flags may be generic or abstract.
     """
 
     class Base(dflag.Flags, Generic[T]):
@@ -646,7 +645,7 @@ def test_generic_and_abstract_classes_work() -> None:
 
 def test_hooks_of_a_program_see_its_classes_alone() -> None:
     """
-    And each with its flags bound; the class that is generated for instances is none of the program's business.
+    `__init_subclass__()` of a program runs once per class that it declares, after the class's flags are bound.
     """
     seen = []
 
@@ -665,7 +664,7 @@ def test_hooks_of_a_program_see_its_classes_alone() -> None:
 
 def test_a_program_may_have_its_own_current() -> None:
     """
-    It reaches the usual one by super(), for each class that inherits it.
+    A program's own `current()` gets the instance of the class it is called on from `super().current()`.
     """
 
     class Base(dflag.Flags):
@@ -686,7 +685,7 @@ def test_a_program_may_have_its_own_current() -> None:
 
 def test_flags_itself_has_no_instance() -> None:
     """
-    It is there to derive from.
+    `dflag.Flags.current()` raises `DefinitionError`, which says to derive a class.
     """
     with pytest.raises(dflag.DefinitionError, match="Flags has no flags: derive a class from it"):
         dflag.Flags.current()
@@ -694,7 +693,7 @@ def test_flags_itself_has_no_instance() -> None:
 
 def test_a_class_without_flags_works() -> None:
     """
-    Its revision follows the registry.
+    The instance of a class without flags has the revision of the registry.
     """
 
     class Empty(dflag.Flags):
@@ -712,7 +711,7 @@ def test_a_class_without_flags_works() -> None:
 
 def test_an_instance_never_changes() -> None:
     """
-    Neither a value nor anything else is set or deleted, and a flag that changes leaves it as it is.
+    No attribute of an instance can be set or deleted, and a change of the flag does not change the instance.
     """
     cfg = Settings.current()
     with pytest.raises(AttributeError, match=r"cannot set 'number'; to change the flag, write Settings\.number\.set"):
@@ -729,7 +728,7 @@ def test_an_instance_never_changes() -> None:
 
 def test_a_mixin_that_sets_attributes_changes_nothing() -> None:
     """
-    What instances refuse stands before whatever a program's class has.
+    An instance refuses to set an attribute even if a mixin defines `__setattr__()`.
     """
 
     class Open:
@@ -745,7 +744,7 @@ def test_a_mixin_that_sets_attributes_changes_nothing() -> None:
 
 def test_there_is_no_constructor() -> None:
     """
-    The error says what to write.
+    Calling a class of flags raises `TypeError`, which says to write `current()`.
     """
     with pytest.raises(TypeError, match=r"Settings has no constructor: write Settings\.current\(\)"):
         Settings()  # type: ignore[call-arg]
@@ -755,7 +754,7 @@ def test_there_is_no_constructor() -> None:
 
 def test_it_is_the_same_object_until_the_next_commit() -> None:
     """
-    Declaring a flag is no commit, nor is a set of equal values that a source gives again; a commit of anything is.
+    `current()` returns the same object until a commit; a freeze and equal values from a source are not commits.
     """
     cfg = Settings.current()
     assert Settings.current() is cfg
@@ -774,7 +773,7 @@ def test_it_is_the_same_object_until_the_next_commit() -> None:
 
 def test_declaring_elsewhere_keeps_the_object(flags: dflag.FlagRegistry) -> None:
     """
-    A flag or a class that comes into the registry later is no commit.
+    `current()` returns the same object after another flag or class is declared in the registry.
     """
 
     class Early(dflag.Flags, registry=flags):
@@ -788,7 +787,7 @@ def test_declaring_elsewhere_keeps_the_object(flags: dflag.FlagRegistry) -> None
 
 def test_instances_compare_by_class_and_values() -> None:
     """
-    Whatever the revision; type-strictly, as flags judge whether a value changed. They are not hashable.
+    Instances are equal if class and values are, type-strictly and in any revision, and are not hashable.
     """
     cfg = Settings.current()
     Settings.number.set(2)
@@ -809,7 +808,7 @@ def test_instances_compare_by_class_and_values() -> None:
 
 def test_repr_masks_secrets() -> None:
     """
-    Those that were declared so, and those that a secret source has made one.
+    `repr()` and `str()` of an instance mask the values of flags declared as secret.
     """
     assert "hunter2" not in repr(Settings.current())
     assert repr(Settings.current()).startswith("Settings(text='x', number=1, ")
@@ -819,7 +818,7 @@ def test_repr_masks_secrets() -> None:
 
 def test_repr_masks_what_a_secret_source_holds() -> None:
     """
-    Nothing in the declaration says so.
+    `repr()` of an instance masks a value from a secret source, even if the flag is not declared as secret.
     """
 
     class Plain(dflag.Flags):
@@ -834,7 +833,7 @@ def test_repr_masks_what_a_secret_source_holds() -> None:
 
 def test_an_instance_is_pickled_with_its_values() -> None:
     """
-    An equal frozen instance comes of it, of the class and not of the one that is generated.
+    A pickled instance is restored as an equal, frozen instance with the same revision, and masks its secrets.
     """
     values: dict[str, str | bytes] = {f"shop.{attribute}": text for attribute, (text, _) in TEXTS.items()}
     Settings.registry.apply({**values, "shop.acme.limit": "5"}, source="config")
@@ -853,7 +852,7 @@ def test_an_instance_is_pickled_with_its_values() -> None:
 
 def test_a_pickle_of_other_flags_is_refused() -> None:
     """
-    As from another version of the program.
+    A pickle with other flags than the class has, as from another version of the program, raises `DflagError`.
     """
     restore, (cls, revision, values, secrets) = Settings.current().__reduce__()
     values = {**values, "gone": 1}
@@ -866,7 +865,7 @@ def test_a_pickle_of_other_flags_is_refused() -> None:
 
 def test_a_pickle_brings_what_is_secret() -> None:
     """
-    A flag whose value came from a secret source is a secret where the pickle is read.
+    Restoring a pickle makes a flag secret whose value came from a secret source, unless declared ``secret=False``.
     """
 
     class Plain(dflag.Flags):
@@ -881,7 +880,7 @@ def test_a_pickle_brings_what_is_secret() -> None:
 
 def test_copies_are_the_same_object() -> None:
     """
-    What never changes needs no copy.
+    A copy or a deep copy of an instance is the instance itself.
     """
     cfg = Settings.current()
     assert copy.copy(cfg) is cfg
@@ -890,7 +889,7 @@ def test_copies_are_the_same_object() -> None:
 
 def test_pattern_matching_reads_attributes() -> None:
     """
-    As of any class.
+    A class pattern in `match` reads the attributes of an instance.
     """
     match Settings.current():
         case Settings(number=1, mode=Mode.FAST):
@@ -902,7 +901,7 @@ def test_pattern_matching_reads_attributes() -> None:
 
 def test_dir_and_help_show_each_flag() -> None:
     """
-    With what it is for.
+    `dir()` lists the flags of a class, and `help()` shows each with its help text.
     """
     assert {"number", "port", "current", "registry"} <= set(dir(Settings)) & set(dir(Settings.current()))
     text = pydoc.plain(pydoc.render_doc(Settings))
@@ -917,7 +916,7 @@ def test_dir_and_help_show_each_flag() -> None:
 
 def test_tools_find_what_current_returns() -> None:
     """
-    A framework that injects dependencies evaluates the annotations of what it calls, also for a class in a function.
+    `get_type_hints()` and `signature()` resolve what `current()` returns, also for a class in a function.
     """
 
     class Local(dflag.Flags):
@@ -930,7 +929,7 @@ def test_tools_find_what_current_returns() -> None:
 
 def test_a_class_that_is_dropped_is_freed() -> None:
     """
-    With its registry and its instances.
+    A class without references is freed, even if it has a value set and has made an instance.
     """
 
     class Gone(dflag.Flags):
@@ -949,7 +948,7 @@ def test_a_class_that_is_dropped_is_freed() -> None:
 
 def test_an_instance_is_made_of_any_snapshot() -> None:
     """
-    Of an earlier one, of that of a pin, and of a candidate that is being judged.
+    `from_snapshot()` makes an instance of an earlier snapshot, of a pin's, and of a candidate in a validator.
     """
     before = Settings.registry.snapshot()
     Settings.number.set(2)
@@ -971,7 +970,7 @@ def test_an_instance_is_made_of_any_snapshot() -> None:
 
 def test_a_snapshot_of_others_is_refused(flags: dflag.FlagRegistry) -> None:
     """
-    Of another registry, or older than a flag of the class; anything else is no snapshot.
+    `from_snapshot()` refuses a snapshot of another registry or from before a flag, and anything but a snapshot.
     """
     with pytest.raises(dflag.UnknownFlagError, match="is of another registry than Settings"):
         Settings.from_snapshot(flags.snapshot())
@@ -991,7 +990,7 @@ def test_a_snapshot_of_others_is_refused(flags: dflag.FlagRegistry) -> None:
 
 def test_current_answers_from_the_innermost_pin() -> None:
     """
-    As `get` does: nested, with values on top, and live again after the block.
+    Inside pins `current()` returns the values of the innermost one, as `get()` does, and live ones after the block.
     """
     live = Settings.current()
     with Settings.registry.pinned():
@@ -1007,7 +1006,7 @@ def test_current_answers_from_the_innermost_pin() -> None:
 
 def test_requests_with_one_snapshot_share_an_instance() -> None:
     """
-    None is made anew for each pin.
+    Two pins of one snapshot share one instance.
     """
     live = Settings.current()
     with Settings.registry.pinned():
@@ -1019,7 +1018,7 @@ def test_requests_with_one_snapshot_share_an_instance() -> None:
 
 def test_pins_of_other_registries_do_not_concern_a_class(flags: dflag.FlagRegistry) -> None:
     """
-    Whether it is inside or outside of one that does.
+    A pin of another registry, around or inside a pin of the class's own, does not change what `current()` returns.
     """
     with flags.pinned():
         assert Settings.current().number == 1
@@ -1034,7 +1033,7 @@ def test_pins_of_other_registries_do_not_concern_a_class(flags: dflag.FlagRegist
 
 def test_pins_of_other_contexts_do_not_concern_this_one() -> None:
     """
-    A thread with a pin and one without see each its own.
+    A pin in one thread does not change what `current()` returns in another.
     """
     pinned, over = threading.Event(), threading.Event()
     seen = []
@@ -1057,7 +1056,7 @@ def test_pins_of_other_contexts_do_not_concern_this_one() -> None:
 
 def test_a_task_that_outlives_the_block_sees_live_values(flags: dflag.FlagRegistry) -> None:
     """
-    Also one with a pin of another registry of its own, which had borrowed from the block's.
+    A task that outlives the pin it started in reads live values, even inside a pin of another registry.
     """
 
     async def main() -> list[int]:
@@ -1085,7 +1084,7 @@ def test_a_task_that_outlives_the_block_sees_live_values(flags: dflag.FlagRegist
 
 def test_a_context_that_outlives_the_block_sees_live_values() -> None:
     """
-    Where the closed pin is the innermost one.
+    A copied context whose innermost pin is closed reads from the pin around it, and then live values.
     """
     with Settings.registry.pinned():
         context = contextvars.copy_context()
@@ -1102,7 +1101,7 @@ def test_a_context_that_outlives_the_block_sees_live_values() -> None:
 
 def test_a_class_that_is_made_inside_of_a_pin_answers(flags: dflag.FlagRegistry) -> None:
     """
-    With the pinned values of the flags that the pin holds, and what the others would return.
+    Inside a pin a new class reads pinned values of flags that the pin holds, and live ones of its new flags.
     """
 
     class Base(dflag.Flags, registry=flags):
@@ -1125,7 +1124,7 @@ def test_a_class_that_is_made_inside_of_a_pin_answers(flags: dflag.FlagRegistry)
 
 def test_pins_do_not_collect_in_the_one_around_them(flags: dflag.FlagRegistry) -> None:
     """
-    A long block keeps nothing of the short ones inside.
+    A pin keeps no reference to closed pins of other registries inside it.
     """
     with Settings.registry.pinned():
         pin = Settings.registry._store
@@ -1141,7 +1140,7 @@ def test_pins_do_not_collect_in_the_one_around_them(flags: dflag.FlagRegistry) -
 
 def test_a_late_instance_is_never_kept() -> None:
     """
-    One that is made of a snapshot which a commit has outdated meanwhile is not what the next call returns.
+    An instance that a commit outdates while it is made is not returned by the next `current()`.
     """
 
     class Slow(dflag.Flags):
@@ -1168,7 +1167,7 @@ def test_a_late_instance_is_never_kept() -> None:
 
 def test_a_declaration_meanwhile_makes_it_look_again(flags: dflag.FlagRegistry) -> None:
     """
-    It is no commit: what is returned is kept.
+    If a flag is declared while `current()` makes an instance, the instance is still cached.
     """
 
     class Slow(dflag.Flags, registry=flags):
@@ -1193,7 +1192,7 @@ def test_a_declaration_meanwhile_makes_it_look_again(flags: dflag.FlagRegistry) 
 
 def test_threads_share_the_instance_of_a_revision() -> None:
     """
-    Whichever of them makes it.
+    Threads that call `current()` at the same time get the same instance.
     """
     barrier = threading.Barrier(4)
     for number in range(20):
@@ -1215,7 +1214,7 @@ def test_threads_share_the_instance_of_a_revision() -> None:
 
 def test_a_finaliser_of_a_program_never_runs_within_a_commit() -> None:
     """
-    An instance that a commit outdates lives until another one is made, so that its end commits nothing amid a commit.
+    An outdated instance is freed by the next `current()`, so its finaliser never runs in the middle of a commit.
     """
     ended = []
 
@@ -1237,7 +1236,7 @@ def test_a_finaliser_of_a_program_never_runs_within_a_commit() -> None:
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timers for signals")
 def test_a_signal_handler_may_read_and_set() -> None:
     """
-    At any moment: an instance never mixes two revisions.
+    A signal handler may apply values and call `current()` at any moment; no instance mixes two revisions.
     """
 
     class Pair(dflag.Flags):
@@ -1280,7 +1279,7 @@ def _enter(block: contextlib.AbstractContextManager[None]) -> None:
 
 
 async def _app(*_: object) -> None:
-    """An app of a user."""
+    """An ASGI app of a program."""
 
 
 @pytest.mark.parametrize(
@@ -1311,7 +1310,7 @@ async def _app(*_: object) -> None:
 )
 def test_a_class_is_taken_wherever_a_registry_is(use: Callable[[Any], object]) -> None:
     """
-    And what is neither is refused.
+    A class of flags is accepted wherever a registry is, and anything else raises `TypeError`.
     """
 
     class Shop(dflag.Flags):
@@ -1325,7 +1324,7 @@ def test_a_class_is_taken_wherever_a_registry_is(use: Callable[[Any], object]) -
 
 def test_the_page_shows_the_flags_of_a_class() -> None:
     """
-    Under the name of the class.
+    The page of a class lists the flags of its registry.
     """
     with testing.isolated(Settings):
         handler = web.make_wsgi_app(Settings)
@@ -1335,7 +1334,7 @@ def test_the_page_shows_the_flags_of_a_class() -> None:
 
 def test_metrics_of_a_class_end_with_it() -> None:
     """
-    It is removed as it was added.
+    A collector has samples of a class from `add()` until `remove()` with that class.
     """
     collector = FlagCollector()
     collector.add(Settings)
@@ -1346,7 +1345,7 @@ def test_metrics_of_a_class_end_with_it() -> None:
 
 def test_overriding_takes_attributes_and_names() -> None:
     """
-    An attribute of the class comes before a name in its registry.
+    `testing.override()` takes attributes of the class and names in its registry, and refuses an unknown one.
     """
     with testing.override(Settings, number=5), testing.override(Settings, {"shop.text": "z"}):
         assert (Settings.current().number, Settings.current().text) == (5, "z")
@@ -1357,7 +1356,7 @@ def test_overriding_takes_attributes_and_names() -> None:
 
 def test_a_stepped_updater_feeds_a_class() -> None:
     """
-    As it feeds a registry.
+    A stepped updater sets the flags of a class, and removes its values at the end.
     """
     with testing.SteppedUpdater(Settings, {"shop.number": "5"}) as steps:
         assert Settings.current().number == 5
