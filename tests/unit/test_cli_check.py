@@ -1,5 +1,5 @@
 """
-``dflag check`` and what all commands share: inputs, registries, findings.
+``dflag check``, and what all commands have in common: inputs, registries, findings.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ CONFIG_MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: app\ndata:\n"
 
 @pytest.fixture(autouse=True)
 def _program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put the program into an empty current directory, and forget it afterwards."""
+    """Write the program into an empty current directory, and forget its modules after the test."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
@@ -106,7 +106,7 @@ def _program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(name="check")
 def _check(capsys: pytest.CaptureFixture[str]) -> Callable[..., list[str]]:
-    """Return a function that writes one input, checks it, and gives the lines printed."""
+    """Return a function that writes one input, checks it, and returns the lines printed."""
 
     def check(text: str | bytes, *options: str, name: str = "in.yaml", status: int = 1) -> list[str]:
         Path(name).write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -143,7 +143,7 @@ def _check(capsys: pytest.CaptureFixture[str]) -> Callable[..., list[str]]:
 )
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"], ids=["LF", "CRLF"])
 def test_place_of_a_bad_value(check: Callable[..., list[str]], text: str, place: str, line_end: str) -> None:
-    """A bad value is shown at its token, inside of block scalars and of quotes too, whatever the line ends."""
+    """A bad value is reported at its token, also inside block scalars and quotes, with LF and with CRLF."""
     (line,) = check((CONFIG_MAP + text).replace("\n", line_end))
     assert line.startswith(f"in.yaml:{place}: flag ")
 
@@ -161,16 +161,16 @@ def test_place_of_a_bad_value(check: Callable[..., list[str]], text: str, place:
     ],
 )
 def test_place_in_a_document(check: Callable[..., list[str]], text: str, place: str | None) -> None:
-    """In a document a native value is shown at the part of it that is at fault."""
+    """In a document a bad native value is reported at the part of it that is wrong."""
     if place is None:
-        assert check(text, status=0) == []  # a text is what the schema says nothing of
+        assert check(text, status=0) == []  # the schema allows any text
     else:
         (line,) = check(text)
         assert line.startswith(f"in.yaml:{place}: flag ")
 
 
 def test_json_manifest_with_escapes(check: Callable[..., list[str]]) -> None:
-    """In a manifest in JSON the place counts what is written, surrogate pairs and escapes too."""
+    """In a JSON manifest the column counts characters as written, including escapes and surrogate pairs."""
     text = json.dumps({"kind": "ConfigMap", "apiVersion": "v1", "data": {"policy": '{"\U0001f600": 1, "mode": "no"}'}})
     (line,) = check(text, name="in.json")
     column = text.index('\\"no') + 1
@@ -178,30 +178,30 @@ def test_json_manifest_with_escapes(check: Callable[..., list[str]]) -> None:
 
 
 def test_good_values_pass(check: Callable[..., list[str]]) -> None:
-    """What every flag takes gives no finding, and nothing is printed."""
+    """Valid values, `_example` and keys that begin with a dot give no findings, and nothing is printed."""
     assert check(CONFIG_MAP + '  rate_limit: "60"\n  eu.port: "1"\n  _example: "x"\n  .dot: "x"\n', status=0) == []
 
 
 def test_unknown_names(check: Callable[..., list[str]]) -> None:
-    """A key that no flag has is a warning with the nearest name, and an error when asked for."""
+    """An unknown key is a warning with the nearest name as a hint, and an error with `--strict`."""
     text = CONFIG_MAP + '  rate_limt: "60"\n'
     assert check(text, status=0) == ["in.yaml:6:3: warning: no flag named 'rate_limt'; did you mean 'rate_limit'?"]
     assert check(text, "--strict") == ["in.yaml:6:3: no flag named 'rate_limt'; did you mean 'rate_limit'?"]
 
 
 def test_the_hint_is_a_name_that_begins_so(check: Callable[..., list[str]]) -> None:
-    """A name that begins with what was written is more likely than one that looks more like it."""
+    """The hint prefers a name that begins with the key, or is the beginning of the key, to a more similar one."""
     assert check('policy.rate: "1"\npol: "1"\n', status=0) == [
         "in.yaml:1:1: warning: no flag named 'policy.rate'; did you mean 'policy'?",
         "in.yaml:2:1: warning: no flag named 'pol'; did you mean 'policy'?",
     ]
     assert nearest("bill.rate", ["bill.port", "bill.rate_limits", "bill.rate_limit"]) == "bill.rate_limit"
-    assert nearest("bi", ["bill.rate_limit"]) is None  # two letters are no beginning
+    assert nearest("bi", ["bill.rate_limit"]) is None  # two letters are too few
     assert nearest("", ["bill"]) is None
 
 
 def test_deprecated_and_expired_flags(check: Callable[..., list[str]]) -> None:
-    """Flags that ought not to be set any more are warnings, also in strict mode; a flag's last day is its date."""
+    """A deprecated or expired flag is a warning, even with `--strict`; on its last day a flag is not expired."""
     assert check(CONFIG_MAP + '  old: "1"\n  late: "1"\n  today: "1"\n', "--strict", status=0) == [
         "in.yaml:6:3: warning: flag 'old' is deprecated: use rate_limit",
         "in.yaml:7:3: warning: flag 'late' was to be gone by 2020-01-01, ask edge",
@@ -209,7 +209,7 @@ def test_deprecated_and_expired_flags(check: Callable[..., list[str]]) -> None:
 
 
 def test_validators_over_several_flags(check: Callable[..., list[str]]) -> None:
-    """A registry validator is asked about the values over the defaults; the registry itself stays as it is."""
+    """A registry validator checks the values together with the defaults, and the registry itself is not changed."""
     (line,) = check(CONFIG_MAP + '  burst: "60"\n')
     assert line.endswith("burst_below_rate: burst 60 is above the rate")
     assert sys.modules["app"].burst.get() == 5
@@ -217,27 +217,27 @@ def test_validators_over_several_flags(check: Callable[..., list[str]]) -> None:
 
 
 def test_objects_of_one_input_are_judged_together(check: Callable[..., list[str]]) -> None:
-    """Two objects in one input are two sources of one program, the later one on top."""
+    """Registry validators see two objects of one input together, as two sources of one program."""
     both = CONFIG_MAP + '  burst: "60"\n---\n' + CONFIG_MAP + '  rate_limit: "70"\n'
     assert check(both, status=0) == []
 
 
 def test_limits_of_a_config_map(check: Callable[..., list[str]]) -> None:
-    """Keys and sizes that the API server refuses are findings of their own."""
+    """A key that the API server refuses, and a key in both `data` and `binaryData`, is a finding."""
     lines = check(CONFIG_MAP + '  "a b": "1"\n  ..x: "1"\n  name: "1"\nbinaryData:\n  name: MQ==\n')
     assert [line.split(": ")[0] for line in lines] == ["in.yaml:6:3", "in.yaml:7:3", "in.yaml:10:3"]
 
 
 @pytest.mark.parametrize("data", ["[1]", "text", "[]"])
 def test_data_that_is_no_mapping(check: Callable[..., list[str]], data: str) -> None:
-    """What no API server takes for data is a finding; nothing at all is a ConfigMap without keys."""
+    """`data` that is neither a mapping nor null is a finding."""
     text = f"apiVersion: v1\nkind: ConfigMap\ndata: {data}\n"
     assert check(text) == ["in.yaml:3:7: expected data as a mapping"]
     assert check(text.replace(data, "null"), status=0) == []
 
 
 def test_size_of_a_config_map(check: Callable[..., list[str]]) -> None:
-    """Values of more than a mebibyte in all are refused, of one mebibyte not."""
+    """Values of more than 1 MiB in all are a finding; values of exactly 1 MiB are not."""
     assert check(CONFIG_MAP + f"  name: {'x' * 2**20}\n", status=0) == []
     (line,) = check(CONFIG_MAP + f"  name: {'x' * 2**20}\n  token: ''\n  loud: x\n")
     assert line == "in.yaml:1:1: ConfigMap app: expected values of at most 1048576 bytes in all, got 1048577"
@@ -245,7 +245,7 @@ def test_size_of_a_config_map(check: Callable[..., list[str]]) -> None:
 
 @pytest.mark.parametrize("value", ["7", "no", "1e3", "0x1F", "y", ".inf", ".1_0"])
 def test_value_without_quotes(check: Callable[..., list[str]], value: str) -> None:
-    """A value that kubectl takes for a number or a truth value is refused, as the API server does."""
+    """A value without quotes that kubectl reads as a number or a bool is refused, as the API server does."""
     assert check(CONFIG_MAP + f"  name: {value}\n") == [
         f'in.yaml:6:9: data.name: ConfigMap values are strings; write "{value}"'
     ]
@@ -253,12 +253,12 @@ def test_value_without_quotes(check: Callable[..., list[str]], value: str) -> No
 
 @pytest.mark.parametrize("value", ["yEs", "0b2", ".iNF", "!!str 7", "! no", "n/a", "1.2.3"])
 def test_value_that_needs_no_quotes(check: Callable[..., list[str]], value: str) -> None:
-    """A value that kubectl takes for a text is one without quotes too."""
+    """A value without quotes that kubectl reads as a text is accepted."""
     assert check(CONFIG_MAP + f"  name: {value}\n", status=0) == []
 
 
 def test_value_with_a_tag(check: Callable[..., list[str]]) -> None:
-    """A tag that makes a number of what stands in quotes is refused, as the API server does."""
+    """A tag that makes a quoted value a number is refused, as the API server does."""
     assert check(CONFIG_MAP + '  rate_limit: !!int "7"\n') == [
         "in.yaml:6:21: data.rate_limit: ConfigMap values are strings; take away the tag before the value"
     ]
@@ -266,14 +266,14 @@ def test_value_with_a_tag(check: Callable[..., list[str]]) -> None:
 
 @pytest.mark.parametrize("name", ["App", "a_b", "-a", "a-", "a..b", "a" * 254, "''", "7", ""])
 def test_name_of_an_object(check: Callable[..., list[str]], name: str) -> None:
-    """A name that no object can have is a finding; one that is still to be given is not."""
+    """A name that no object can have is a finding; `generateName` in place of a name is accepted."""
     (line,) = check(CONFIG_MAP.replace("name: app", f"name: {name}"))
     assert line.startswith(f"in.yaml:4:{9 if name else 8}: ")
     assert check(CONFIG_MAP.replace("name: app", "generateName: app-"), status=0) == []
 
 
 def test_secrets_are_never_shown(check: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]) -> None:
-    """Neither a secret's value nor what its validator says of it is printed, whatever makes it one."""
+    """No format prints a secret's value or its validator's message, whether a flag or a Secret makes it secret."""
     encoded = base64.b64encode(b"hunter2").decode()
     config_map = CONFIG_MAP + "  password: hunter2\n"
     secret = f"apiVersion: v1\nkind: Secret\ndata:\n  token: {encoded}\n  password: {encoded}\n"
@@ -286,7 +286,7 @@ def test_secrets_are_never_shown(check: Callable[..., list[str]], capsys: pytest
 
 
 def test_warns_of_secrets_in_a_config_map(check: Callable[..., list[str]]) -> None:
-    """A ConfigMap that sets a flag which is declared as a secret is a warning at the key, in a document too."""
+    """A ConfigMap that sets a flag declared as secret gets a warning at the key, also inside a document."""
     warning = "warning: flag 'password' is secret, and a ConfigMap is not: put the key into a Secret"
     assert check(CONFIG_MAP + "  password: ''\n", status=0) == [f"in.yaml:6:3: {warning}"]
     assert check(CONFIG_MAP + "  app.yaml: |\n    password: ''\n", status=0) == [f"in.yaml:7:5: {warning}"]
@@ -294,13 +294,13 @@ def test_warns_of_secrets_in_a_config_map(check: Callable[..., list[str]]) -> No
     assert check(fed, status=0) == []
     assert check("password: ''\n", status=0) == []
     Path("secret.yaml").write_text(fed)
-    assert check(CONFIG_MAP + "  token: ''\n", "secret.yaml", status=0) == []  # a Secret is no declaration
+    assert check(CONFIG_MAP + "  token: ''\n", "secret.yaml", status=0) == []  # a Secret declares nothing
     printed = "\n".join(check(CONFIG_MAP + "  password: ''\n", "--format", "sarif", status=0))
     assert [each["ruleId"] for each in json.loads(printed)["runs"][0]["results"]] == ["secret-in-configmap"]
 
 
 def test_secret_holds_base64(check: Callable[..., list[str]]) -> None:
-    """The data of a Secret is decoded; what is not base64 is a bad value of its flag."""
+    """The data of a Secret is decoded, also over several lines; a value that is not base64 is a finding."""
     text = "apiVersion: v1\nkind: Secret\ndata:\n  rate_limit: NjA=\n  burst: '*'\n"
     says = "data.burst: the value is not valid base64; encode it, or move it to stringData"
     assert check(text) == [f"in.yaml:5:10: {says}"]
@@ -309,7 +309,7 @@ def test_secret_holds_base64(check: Callable[..., list[str]]) -> None:
 
 
 def test_lists_and_other_kinds(check: Callable[..., list[str]]) -> None:
-    """A List is looked into, and objects of other kinds are passed over."""
+    """Objects in a List are checked; objects of other kinds or other API groups are ignored."""
     items = [
         {"apiVersion": "v1", "kind": "ConfigMap", "data": {"rate_limit": "x"}},
         {"apiVersion": "apps/v1", "kind": "Deployment", "data": {"rate_limit": "x"}},
@@ -320,7 +320,7 @@ def test_lists_and_other_kinds(check: Callable[..., list[str]]) -> None:
 
 
 def test_directory(check: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]) -> None:
-    """A directory is read as a source reads it, and a place is one in its file."""
+    """A directory is read as a source reads it, and a bad value is reported at its place in the flag's file."""
     Path("values").mkdir()
     Path("values/rate_limit").write_text("60", encoding="utf-8")
     Path("values/policy").write_text('\n{"mode":\n "no"}', encoding="utf-8")
@@ -330,7 +330,7 @@ def test_directory(check: Callable[..., list[str]], capsys: pytest.CaptureFixtur
 
 
 def test_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """A dash reads standard input."""
+    """A dash is standard input when it is given as an input, and is refused as a registry."""
     text = "---\n# Source: chart\n---\n" + CONFIG_MAP + "  rate_limit: x\n"
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
     assert main(["check", "-", "app:flags"]) == 2
@@ -356,7 +356,7 @@ WITHOUT_VALUES = {
 
 @pytest.mark.parametrize("text", WITHOUT_VALUES)
 def test_input_without_values(text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """An input without values is fine but said, with the likely reason; for the strict it is an error."""
+    """An input without values gets a message with the likely reason, and is an error with `--strict`."""
     Path("in.yaml").write_text(text, encoding="utf-8")
     of_file, of_pipe = WITHOUT_VALUES[text]
     for options, status in (([], 0), (["--strict"], 1)):
@@ -387,7 +387,7 @@ def test_input_without_values(text: str, monkeypatch: pytest.MonkeyPatch, capsys
     ],
 )
 def test_unreadable_input(text: str | bytes, said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """What is no document at all ends with status 2 and its place on standard error."""
+    """An input that cannot be parsed ends with status 2 and its place on standard error."""
     Path("in.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
     assert main(["check", "app:flags", "in.yaml"]) == 2
     captured = capsys.readouterr()
@@ -416,7 +416,7 @@ def test_unreadable_input(text: str | bytes, said: str, capsys: pytest.CaptureFi
     ],
 )
 def test_registry_that_cannot_be_had(reference: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A registry that is not there, or whose program fails, is one clear line and status 2."""
+    """A registry that does not exist, or whose program fails, is reported in one line with status 2."""
     Path("broken.py").write_text("\n1 / 0\n", encoding="utf-8")
     Path("exits.py").write_text("raise SystemExit(3)\n", encoding="utf-8")
     Path("typo.py").write_text("\nx = = 1\n", encoding="utf-8")
@@ -427,7 +427,7 @@ def test_registry_that_cannot_be_had(reference: str, said: str, capsys: pytest.C
     captured = capsys.readouterr()
     assert captured.out == ""
     assert f"dflag: {said}" in captured.err
-    assert captured.err.count("\n") <= 2  # what the program prints may stand before it
+    assert captured.err.count("\n") <= 2  # the output of the program may come first
     for module, line in (("broken", 2), ("typo", 2), ("mute", 5)):
         if reference == f"{module}:flags":
             assert captured.err.rstrip().endswith(f"{module}.py:{line})")
@@ -435,7 +435,7 @@ def test_registry_that_cannot_be_had(reference: str, said: str, capsys: pytest.C
 
 @pytest.mark.parametrize("reference", ["app:flags", "app:make", "app:holder.flags"])
 def test_registry_is_found(reference: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A registry may be an attribute, a dotted one, or made by a callable; what the program prints is no result."""
+    """A registry may be an attribute, a dotted one, or made by a callable; the program prints to standard error."""
     Path("in.yaml").write_text("rate_limit: 60\n", encoding="utf-8")
     assert main(["check", "in.yaml", reference]) == 2
     assert main(["check", reference, "in.yaml"]) == 0
@@ -445,7 +445,7 @@ def test_registry_is_found(reference: str, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_options_stand_anywhere(check: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]) -> None:
-    """Options may stand before the command, and between its positionals."""
+    """Options may be before the command and between its positional arguments."""
     Path("in.yaml").write_text("rate_limit: x\n", encoding="utf-8")
     Path("more.yaml").write_text("burst: x\n", encoding="utf-8")
     outputs = []
@@ -462,7 +462,7 @@ def test_options_stand_anywhere(check: Callable[..., list[str]], capsys: pytest.
 
 
 def test_what_follows_two_dashes_is_no_option(capsys: pytest.CaptureFixture[str]) -> None:
-    """A path, a name and a key may begin with a dash, and may be spelt as an option is."""
+    """After two dashes a path, a name or a key may begin with a dash, or even look like an option."""
     Path("-d").mkdir()
     Path("-d/app.py").write_text("import dflag\nflags = dflag.FlagRegistry()\nflags.int('--format', 1)", "utf-8")
     for arguments in ("unused --format text -- -d", "references -- --format -d", "references --format=text -- -d"):
@@ -477,7 +477,7 @@ def test_what_follows_two_dashes_is_no_option(capsys: pytest.CaptureFixture[str]
 def test_value_of_an_option_that_is_a_command(
     check: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Before the command an option may have a value that is named as one."""
+    """An option before the command may have a value that is the name of a command."""
     Path("in.yaml").write_text(CONFIG_MAP + "  docs: 'rate_limit: x'\n", encoding="utf-8")
     assert main(["--key", "docs", "check", "app:flags", "in.yaml"]) == 1
     assert capsys.readouterr().out.startswith("in.yaml:6:22: flag 'rate_limit'")
@@ -487,7 +487,7 @@ def test_value_of_an_option_that_is_a_command(
 
 @pytest.mark.parametrize("arguments", [["--version"], ["check", "--version"], ["check", "app:flags", "--version"]])
 def test_version_stands_anywhere(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """The version is shown wherever it is asked for, also where a command lacks arguments."""
+    """`--version` prints the version at any position, even if the command lacks arguments."""
     assert main(arguments) == 0
     assert capsys.readouterr().out == f"dflag {__version__}\n"
 
@@ -504,7 +504,7 @@ def test_version_stands_anywhere(arguments: list[str], capsys: pytest.CaptureFix
     ],
 )
 def test_misspelt_arguments(arguments: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """What is misspelt is named with what was meant, and no option is taken for another that begins like it."""
+    """A misspelt command or option is reported with the nearest one, and an option cannot be abbreviated."""
     Path("in.yaml").touch()
     assert main(arguments.split()) == 2
     line = capsys.readouterr().err.splitlines()[-1]
@@ -515,7 +515,7 @@ def test_misspelt_arguments(arguments: str, said: str, capsys: pytest.CaptureFix
 def test_whatever_is_raised_is_one_line(
     raised: type[BaseException], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What ends a task or a process elsewhere is no success of a command, and no traceback."""
+    """An exception that would end a task or a process is reported in one line with status 2."""
 
     def fail(*_: object, **__: object) -> None:
         raise raised("said")
@@ -527,7 +527,7 @@ def test_whatever_is_raised_is_one_line(
 
 
 def test_interrupt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """An interrupt ends a command silently, with the status that shells expect."""
+    """An interrupt ends a command without a traceback, with the status 130 that shells expect."""
 
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -539,7 +539,7 @@ def test_interrupt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
 
 
 def test_json_format(check: Callable[..., list[str]]) -> None:
-    """The JSON form has every finding with its place, flag, level and message."""
+    """The JSON format has each finding with its place, flag, level and message; warnings alone are ok."""
     found = json.loads("\n".join(check("rate_limit: x\n", "--format", "json")))
     assert found == {
         "ok": False,
@@ -558,14 +558,14 @@ def test_json_format(check: Callable[..., list[str]]) -> None:
 
 
 def test_github_format(check: Callable[..., list[str]]) -> None:
-    """The form for GitHub escapes what its workflow commands would act on."""
+    """The GitHub format escapes characters that workflow commands would interpret."""
     assert check("rate_limit: 5%\n", "--format", "github", name="a,b.yaml") == [
         "::error file=a%2Cb.yaml,line=1,col=13::flag 'rate_limit': expected an int, got '5%25'"
     ]
 
 
 def test_fault_of_ours_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """An error that nobody foresaw is one line and status 2, and raised when its traceback is asked for."""
+    """An unexpected error is reported in one line with status 2, and is raised with `--traceback`."""
     Path("in.yaml").touch()
     monkeypatch.setattr("dflag.cli.check.check_objects", lambda *_, **__: 1 / 0)
     assert main(["check", "app:flags", "in.yaml"]) == 2

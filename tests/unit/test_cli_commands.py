@@ -70,7 +70,7 @@ def _program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dflag.FlagRegis
 
 def _serve(monkeypatch: pytest.MonkeyPatch, flags: dflag.FlagRegistry) -> None:
     module = types.ModuleType("app")
-    module.flags = flags  # type: ignore[attr-defined]  # what a program does by assigning at its top level
+    module.flags = flags  # type: ignore[attr-defined]  # as an assignment at the top level of a program
     monkeypatch.setitem(sys.modules, "app", module)
 
 
@@ -78,7 +78,7 @@ def _serve(monkeypatch: pytest.MonkeyPatch, flags: dflag.FlagRegistry) -> None:
 def test_the_schema_takes_retired_names(
     program: dflag.FlagRegistry, capsys: pytest.CaptureFixture[str], options: list[str]
 ) -> None:
-    """A retired name is deprecated, not unknown, in documents, manifests and rules, and no key of a map."""
+    """The schema of documents, manifests and rules accepts a retired name, even one that a map's keys would match."""
     for name in ("old_name", "old.port"):
         program.retired(name, since=datetime.date(2026, 10, 1))
     wrap = {"--manifest": lambda it: {**_HEAD, "data": it}, "--rules": lambda it: [{"set": it}]}
@@ -95,7 +95,7 @@ _HEAD = {"apiVersion": "v1", "kind": "ConfigMap"}
 def test_manifest_reads_back(
     program: dflag.FlagRegistry, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A manifest passes the strictest check, and a volume made of it gives every flag its default."""
+    """A manifest passes `check --strict`, and a volume made from it gives every flag its default."""
     assert main(["manifest", "app:flags", "--name", "shop", "--namespace", "on", "--kind", kind]) == 0
     text = capsys.readouterr().out
     (tmp_path / "out.yaml").write_text(text, encoding="utf-8")
@@ -120,7 +120,7 @@ def test_manifest_reads_back(
 
 
 def test_manifest_keeps_secrets_apart(program: dflag.FlagRegistry, capsys: pytest.CaptureFixture[str]) -> None:
-    """A ConfigMap neither holds nor mentions a secret flag; a Secret holds nothing else."""
+    """A ConfigMap neither holds nor mentions a secret flag; a Secret holds only secret flags."""
     assert main(["manifest", "app:flags", "--name", "shop"]) == 0
     printed = capsys.readouterr().out
     assert "password" not in printed
@@ -135,7 +135,7 @@ def test_manifest_keeps_secrets_apart(program: dflag.FlagRegistry, capsys: pytes
 def test_choices_of_secrets_are_not_printed(
     program: dflag.FlagRegistry, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What a secret may be, of which one is its value, stands in nothing that is shared; its limits do."""
+    """No command prints the choices of a secret, one of which is its value."""
     program.string("plan", "hush-one", "Plan", secret=True, choices=["hush-one", "hush-two"])
     program.string_list("plans", ["hush-one"], "Plans", secret=True, choices=["hush-one", "hush-two"])
     program.int("pin", 4711, "Pin", secret=True, choices=[4711, 4712], min=1000)
@@ -149,7 +149,7 @@ def test_choices_of_secrets_are_not_printed(
 
 
 def test_manifest_says_what_flags_take(program: dflag.FlagRegistry, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each value stands under its help, its kind, its limits and its default, on lines of comments alone."""
+    """A manifest has each flag's help, kind, limits, default and deprecation in comments above the value."""
     assert main(["manifest", "app:flags", "--name", "shop"]) == 0
     printed = capsys.readouterr().out
     assert '  # dynamic int from 1 to 100, default 50\n  rate_limit: "50"\n' in printed
@@ -163,7 +163,7 @@ def test_manifest_says_what_flags_take(program: dflag.FlagRegistry, capsys: pyte
 def test_any_text_in_a_manifest_reads_back(
     text: str, name: str, about: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whatever a default and its help hold, the manifest holds it too, or says that it cannot."""
+    """A manifest holds any default that its flag can read back, and leaves any other out."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         flags = dflag.FlagRegistry()
         flag = flags.dyn_string(name, text, about)
@@ -186,7 +186,7 @@ def test_the_schema_takes_of_a_bool_what_the_flag_reads(
     program: dflag.FlagRegistry, capsys: pytest.CaptureFixture[str], value: object, fits: bool
 ) -> None:
     """
-    Numbers are those whose text a bool flag reads.
+    The schema accepts for a bool flag the numbers and texts that the flag reads.
     """
     program.dyn_bool("schema_switch", False)
     assert main(["schema", "app:flags"]) == 0
@@ -195,7 +195,7 @@ def test_the_schema_takes_of_a_bool_what_the_flag_reads(
 
 
 class _Words(enum.Enum):
-    """Members whose names and values are words and numbers to YAML."""
+    """Members whose names and values YAML reads as bools, numbers or null."""
 
     TRUE = 1
     OFF = False
@@ -216,7 +216,7 @@ _CODES = ("007", "0x1F", "+5", ".5", "1.", "True", "~", "Null", "[1]", '{"a":1}'
 def test_the_schema_takes_what_yaml_reads_otherwise_than_as_text(
     program: dflag.FlagRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, text: str
 ) -> None:
-    """A document that check accepts fits the schema where YAML makes a number, a bool, null or a list of a text."""
+    """A document that `check` accepts fits the schema even if YAML reads a text as a number, bool, null or list."""
     program.dyn_string("code", "007", choices=_CODES)
     program.dyn_enum("words", _Words.TRUE)
     program.dyn_string_list("peers", (), choices=("a", "007", "True", "null"))
@@ -229,7 +229,7 @@ def test_the_schema_takes_what_yaml_reads_otherwise_than_as_text(
 
 
 def test_the_schema_holds_no_infinite_number(program: dflag.FlagRegistry, capsys: pytest.CaptureFixture[str]) -> None:
-    """A choice that is an infinite number to YAML fits, and the schema stays JSON."""
+    """A choice that YAML reads as an infinite number fits the schema, which is still valid JSON."""
     program.dyn_string("huge", "1e400", choices=("1e400", "9" * 600))
     schema = jsonschema.Draft202012Validator(_schema(capsys))
     assert schema.is_valid({"huge": float("inf")})
@@ -243,7 +243,7 @@ def test_the_schema_holds_no_infinite_number(program: dflag.FlagRegistry, capsys
 def test_the_schema_refuses_what_no_text_is_read_as(
     program: dflag.FlagRegistry, capsys: pytest.CaptureFixture[str], name: str, value: object
 ) -> None:
-    """A number or a bool that no member and no choice is written as does not fit."""
+    """The schema refuses a value that is not how YAML reads the text of a member or a choice."""
     program.dyn_enum("words", _Words.TRUE)
     program.dyn_string_list("peers", (), choices=("a", "007"))
     assert not jsonschema.Draft202012Validator(_schema(capsys)).is_valid({name: value})
@@ -256,7 +256,7 @@ def _schema(capsys: pytest.CaptureFixture[str]) -> Any:
 
 
 def test_docs_tables_do_not_break(program: dflag.FlagRegistry, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each flag is one row of four cells whatever its texts hold, and its help reads as it was written."""
+    """Each flag is one row of four cells, whatever characters its texts hold, and special characters are escaped."""
     assert main(["docs", "app:flags"]) == 0
     printed = capsys.readouterr().out
     rows = [line for line in printed.splitlines() if line.startswith("| `")]
@@ -273,7 +273,7 @@ def test_docs_tables_do_not_break(program: dflag.FlagRegistry, capsys: pytest.Ca
 def test_code_spans_of_docs_hold_ticks(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A default with back ticks stands in a longer run of them."""
+    """A default with backticks is enclosed in a longer run of backticks."""
     flags = dflag.FlagRegistry()
     flags.dyn_string("ticks", "a``b`", "")
     _serve(monkeypatch, flags)
@@ -289,7 +289,7 @@ def _plan(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 0) 
 def test_plan_from_the_defaults(
     program: dflag.FlagRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A plan lists what would change, what needs a restart, what is refused and what no flag knows."""
+    """A plan lists changes, flags that need a restart, rejected values and unknown keys, and masks secrets."""
     (tmp_path / "new.yaml").write_text(
         "rate_limit: 60\nport: 9090\npolicy: {mode: allow, of: [1, null]}\nhosts: [1]\nx: y\npassword: swordfish\n",
         encoding="utf-8",
@@ -310,7 +310,7 @@ def test_plan_from_the_defaults(
 
 
 def test_plan_against_an_input(program: dflag.FlagRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Against what is live, a refused value changes nothing and a key that is gone falls back to its default."""
+    """In a plan against an input, a rejected value changes nothing, and a key that is gone gets its default."""
     (tmp_path / "old.yaml").write_text("rate_limit: 60\nport: 9090\ntext: x\na.port: 5\n", encoding="utf-8")
     (tmp_path / "new.yaml").write_text("rate_limit: 6000\ntext: x\na.port: 6\n", encoding="utf-8")
     found = _plan(capsys, "new.yaml", "--against", "old.yaml", status=1)
@@ -328,7 +328,7 @@ def test_plan_against_an_input(program: dflag.FlagRegistry, tmp_path: Path, caps
 def test_plan_names_the_bad_key_of_a_map(
     program: dflag.FlagRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of several keys of one map, the message says which is refused: a plan shows no place."""
+    """The message for a rejected map names the bad key, since a plan shows no place."""
     (tmp_path / "new.yaml").write_text("a.port: 5\nb.port: x\n", encoding="utf-8")
     (rejected,) = _plan(capsys, "new.yaml", status=1)["rejected"]
     assert rejected == {"flag": "ports", "message": "flag 'ports': at 'b.port': expected an int, got 'x'"}
@@ -337,7 +337,7 @@ def test_plan_names_the_bad_key_of_a_map(
 def test_plan_that_a_validator_refuses(
     program: dflag.FlagRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A revision that a registry validator refuses changes nothing."""
+    """In a plan, a revision that a registry validator refuses changes nothing."""
 
     @program.validator
     def never(snapshot: dflag.Snapshot) -> None:
@@ -377,7 +377,7 @@ def _page(body: bytes, *, is_http: bool = True) -> Iterator[str]:
 def test_plan_against_a_running_process(
     program: dflag.FlagRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The debug page of a running process says what is live there; what it masks counts as unchanged."""
+    """A plan reads the current values from a process's debug page; a masked value counts as unchanged."""
     flags = [
         {"name": "rate_limit", "current_value": "60"},
         {"name": "blob", "current_value": "AP8="},
@@ -393,7 +393,7 @@ def test_plan_against_a_running_process(
 def test_plan_of_several_objects_against_a_process(
     program: dflag.FlagRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The page does not say which source a value is from: a refused one leaves it, whichever object holds it."""
+    """In a plan against a process, a rejected value changes nothing, whichever object holds it."""
     head = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: "
     (tmp_path / "new.yaml").write_text(
         f"{head}a}}\ndata: {{text: x}}\n---\n{head}b}}\ndata: {{rate_limit: many}}\n", encoding="utf-8"
@@ -407,7 +407,7 @@ def test_plan_of_several_objects_against_a_process(
 def test_plan_against_some_flags_of_a_process(
     program: dflag.FlagRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A flag that a filter leaves out is not at its default, so a filtered listing is refused."""
+    """A plan against a filtered listing is refused, since a flag that is left out need not be at its default."""
     (tmp_path / "new.yaml").write_text("rate_limit: 70\n", encoding="utf-8")
     with start_http_server(0, program) as server:
         url = f"http://127.0.0.1:{server.port}/"
@@ -433,7 +433,7 @@ def test_plan_against_some_flags_of_a_process(
 def test_plan_against_something_else(
     program: dflag.FlagRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str], body: bytes, is_http: bool
 ) -> None:
-    """A URL that is no debug page is unreadable."""
+    """A URL that is not a debug page ends with status 2 and one message without a traceback."""
     (tmp_path / "new.yaml").touch()
     with _page(body, is_http=is_http) as url:
         assert main(["plan", "app:flags", "new.yaml", "--against", url]) == 2
@@ -459,7 +459,7 @@ def test_plan_against_something_else(
 )
 @pytest.mark.skipif(not BASH, reason="needs bash")
 def test_completion_of_bash(words: list[str], expected: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """The script completes commands, behind a command its options, and behind an option what may stand there."""
+    """The bash script completes commands, the options of a command, and the values of an option."""
     assert main(["completion", "bash"]) == 0
     script = capsys.readouterr().out
     program = f'{script}\nCOMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _dflag; printf "%s\\n" "${{COMPREPLY[@]}}"'
@@ -470,7 +470,7 @@ def test_completion_of_bash(words: list[str], expected: list[str], capsys: pytes
 
 
 def test_completion_of_fish(capsys: pytest.CaptureFixture[str]) -> None:
-    """The script completes commands, their options with what they are for, and what may stand behind them."""
+    """The fish script completes commands, their options with descriptions, and the values of an option."""
     assert main(["completion", "fish"]) == 0
     lines = capsys.readouterr().out.splitlines()
     seen = "complete -c dflag -n '__fish_seen_subcommand_from"
@@ -489,7 +489,7 @@ def test_completion_of_fish(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_completion_of_zsh(capsys: pytest.CaptureFixture[str]) -> None:
-    """The script completes commands, their options with what they are for, and what may stand behind them."""
+    """The zsh script completes commands, their options with descriptions, and the values of an option."""
     assert main(["completion", "zsh"]) == 0
     script = capsys.readouterr().out
     assert script.startswith("#compdef dflag\n")
@@ -500,7 +500,7 @@ def test_completion_of_zsh(capsys: pytest.CaptureFixture[str]) -> None:
     assert "'*--key[a key that holds a document of flags]:key: '" in check  # may be given several times
     (completion,) = (line for line in script.splitlines() if line.startswith("        completion) "))
     assert "'*: :(bash fish zsh)'" in completion
-    assert "COMP_WORDS" not in script  # zsh only half knows what bash makes of it
+    assert "COMP_WORDS" not in script  # zsh supports it only in part
     if ZSH:
         stubs = "compdef() {}; _arguments() { print -rl -- $@ }; words=(dflag check --); CURRENT=3"
         program = f"{stubs}\n{script}\n_dflag"
@@ -522,6 +522,6 @@ def test_completion_of_zsh(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_number_that_an_option_does_not_take(
     arguments: list[str], expected: str, given: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The message says which numbers it takes."""
+    """A number that an option does not accept is refused with the range that it accepts."""
     assert main([*arguments, given]) == 2
     assert capsys.readouterr().err.endswith(f"error: {expected.format(given)}\n")

@@ -1,5 +1,5 @@
 """
-``dflag references``, ``unused`` and ``expired``: what the code says of its flags.
+``dflag references``, ``unused`` and ``expired``: what the source code of a program shows about its flags.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-TODAY = datetime.date.today()  # noqa: DTZ011 - a day has no zone here
+TODAY = datetime.date.today()  # noqa: DTZ011 - the local day, without a time zone
 AGE_DAYS = (TODAY - datetime.date(2020, 1, 1)).days
 
 HEAD = "import dflag\nflags = dflag.FlagRegistry()\n"
@@ -57,7 +57,7 @@ def _run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
 
 @pytest.fixture(name="findings")
 def _findings(run: Callable[..., tuple[int, str]]) -> Callable[..., list[dict[str, Any]]]:
-    """Return a function that returns what ``unused`` finds, and holds its status against that."""
+    """Return a function that returns what ``unused`` finds, and checks that its status matches."""
 
     def findings(*arguments: str) -> list[dict[str, Any]]:
         status, out = run("unused", *(arguments or (".",)), "--format", "json")
@@ -114,7 +114,7 @@ def test_a_flag_that_nothing_reads_is_certain(
     code: str, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
 ) -> None:
     """
-    Wherever it is declared, and whatever else is done with it.
+    A flag that nothing reads is a certain finding, wherever it is declared and even if it is set or validated.
     """
     write(app=HEAD + code)
 
@@ -152,7 +152,7 @@ def test_a_flag_that_is_read_is_no_finding(
     code: str, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
 ) -> None:
     """
-    Under whatever name it comes, and by its own.
+    A flag that is read is not a finding, whatever variable, import or name the read goes through.
     """
     write(app=HEAD + 'rate = flags.dyn_int("rate", 1)\n', pkg__INIT="from app import rate", other=code)
 
@@ -163,7 +163,7 @@ def test_flags_of_classes_and_instances(
     write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
 ) -> None:
     """
-    An attribute of that name reads them; the prefix and *name=* make the flag's name.
+    An attribute of a class or an instance reads its flag; `prefix=` and `name=` are part of the flag's name.
     """
     write(
         settings="""
@@ -192,7 +192,7 @@ def test_private_attributes_of_a_class_have_the_names_that_python_gives_them(
     write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]], run: Callable[..., tuple[int, str]]
 ) -> None:
     """
-    So have those of a class within a class; a class whose name has only underscores gives none.
+    Private attributes have the names that Python mangles, also in a nested class; a class named `__` mangles none.
     """
     write(
         app="""
@@ -246,7 +246,7 @@ def test_what_may_be_read_is_only_likely(
     run: Callable[..., tuple[int, str]],
 ) -> None:
     """
-    It is a warning, with the place that may mean the flag, and an error only with ``--strict``.
+    A flag that a built name, a text or an unknown attribute may mean is likely unused: an error only with ``--strict``.
     """
     write(app=HEAD + 'limit_a = flags.dyn_int("limit_a", 1)\n', other=code)
 
@@ -285,7 +285,7 @@ def test_a_text_may_name_what_holds_a_flag(
     code: str, declaration: str, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
 ) -> None:
     """
-    The flag is only likely to be unused where a text, or a part of a dotted one, is its variable or attribute.
+    A flag is only likely unused if a text, or a part of a dotted one, is the name of its variable or attribute.
     """
     write(app=HEAD + declaration, other=code)
 
@@ -297,7 +297,7 @@ def test_a_text_that_only_contains_the_name_of_a_variable(
     text: str, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
 ) -> None:
     """
-    A text that is no dotted name leaves the finding certain.
+    A text that contains a variable's name but is not a dotted name leaves the finding certain.
     """
     write(app=HEAD + 'channel = flags.dyn_int("mode", 1)', other=f"print({text!r})")
 
@@ -308,7 +308,7 @@ def test_a_name_that_is_asked_of_a_registry_is_that_of_a_flag(
     write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
 ) -> None:
     """
-    A variable of that name is another thing, and the flag in it is unused for certain.
+    A name that is read from a registry or a snapshot means the flag, not the flag in a variable of that name.
     """
     write(app=HEAD + 'a = flags.dyn_int("b", 1)\nb = flags.dyn_int("c", 1)\nprint(flags["b"], flags.snapshot()["b"])')
 
@@ -319,7 +319,7 @@ def test_what_is_exported_is_only_likely(
     write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
 ) -> None:
     """
-    A package's ``__init__`` and an ``__all__`` are for code that is not here.
+    A flag in a package's `__init__` or in `__all__` is only likely unused, since code elsewhere may read it.
     """
     write(
         pkg__INIT="from .flags import one",
@@ -385,7 +385,7 @@ def test_what_holds_a_flag_may_be_exported(
     files: dict[str, str], write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
 ) -> None:
     """
-    With a module, a class or a registry all of its flags are.
+    If a package exports a module, class, registry or instance, its flags are only likely unused.
     """
     settings = files.get("pkg__settings", "zzz = flags.dyn_int('zzz', 1)")
     write(**{"pkg__INIT": "", **files, "pkg__settings": HEAD + settings})
@@ -420,7 +420,7 @@ def test_what_else_is_exported_leaves_a_flag_certain(
     files: dict[str, str], write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
 ) -> None:
     """
-    Another registry or class has other flags, and what is imported for use is not for others.
+    A flag stays certain if a package exports another registry or class, or uses the flag's without exporting it.
     """
     settings = files.get(
         "pkg__settings",
@@ -458,7 +458,7 @@ def test_an_attribute_of_a_class_is_read_for_certain(
     code: str, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
 ) -> None:
     """
-    Where what stands before it leads to the class.
+    An attribute reads the flag of a class if the expression before it is known to be the class or its instance.
     """
     write(
         app="import dflag\nclass Settings(dflag.Flags):\n    rate = dflag.dyn_int(1)\n",
@@ -483,7 +483,7 @@ def test_a_flag_that_is_assigned_to_what_another_module_has(
     code: str, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
 ) -> None:
     """
-    The other module reads it under that name.
+    A flag assigned to an attribute of another module, class or function is not certain, since code there may read it.
     """
     write(
         work__INIT="",
@@ -499,7 +499,7 @@ def test_what_fits_a_protocol_may_be_read_by_it(
     write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
 ) -> None:
     """
-    A class need not derive from a protocol; a base with parameters is followed as one without.
+    A read through a protocol makes flags of that name likely; a read in a class with a generic base reads the base's.
     """
     write(
         app=HEAD
@@ -539,7 +539,7 @@ def test_a_name_may_stand_for_either_of_two(
     code: str, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
 ) -> None:
     """
-    A read of it reads the flags of both, those of subclasses among them.
+    A read through a name that may be either of two classes, or a subclass, reads the flags of both.
     """
     write(
         app=HEAD
@@ -556,7 +556,7 @@ def test_what_may_be_either_of_two_goes_elsewhere(
     code: str, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
 ) -> None:
     """
-    Both may be read there.
+    If a name that may be either of two classes is passed to other code or exported, the flags of both are likely.
     """
     write(
         app=HEAD
@@ -582,7 +582,7 @@ def test_an_attribute_of_something_may_be_that_of_a_class(
     code: str, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
 ) -> None:
     """
-    So the flag is only likely to be unused.
+    An attribute of an unknown object may be that of a class with flags, so the flag is only likely unused.
     """
     write(app="import dflag\nclass Settings(dflag.Flags):\n    rate = dflag.dyn_int(1)\n", other=code)
 
@@ -615,7 +615,7 @@ def test_a_name_of_a_function_is_no_flag(
     code: str, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
 ) -> None:
     """
-    Nor is one of a comprehension, or an attribute of a known class.
+    A name that is local to a function or a comprehension, or an attribute of a known class, does not read the flag.
     """
     write(app=HEAD + f'rate = flags.dyn_int("rate", 1)\n{code}')
 
@@ -658,7 +658,7 @@ def test_no_finding_where_names_lead_elsewhere(
     code: str, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
 ) -> None:
     """
-    Each declaration of a name counts, and each scope has names of its own.
+    A read counts for each declaration of its name, and each scope has names of its own.
     """
     write(app=HEAD + code)
 
@@ -708,7 +708,7 @@ def test_what_cannot_be_followed_is_only_likely(
     code: str, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
 ) -> None:
     """
-    Code that is not here may declare or read the flag.
+    A finding is only likely if code that cannot be followed may declare or read the flag.
     """
     write(app=HEAD + code)
 
@@ -730,7 +730,7 @@ def test_fields_of_a_class_may_read_flags_where_any_module_fills_fields(
     imported: str, confidence: str, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
 ) -> None:
     """
-    The class may derive from one of another module, or be that of a field.
+    If any module imports the pydantic integration, a field of a class may read a flag, which is only likely unused.
     """
     write(
         app=HEAD + 'flags.dyn_int("rate", 1)',
@@ -833,7 +833,7 @@ def test_what_code_that_is_not_here_gets_may_be_read(
     code: str, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
 ) -> None:
     """
-    Of a registry or a snapshot any flag, by a name that is not followed, as of a parameter that stands for it.
+    If unknown code or an unknown name may read a registry or a snapshot, its flags are only likely unused.
     """
     write(app=HEAD + f'flags.dyn_int("zzz", 1)\n{code}')
 
@@ -847,7 +847,7 @@ def test_an_instance_that_code_gets_which_is_not_here_may_be_read(
     code: str, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
 ) -> None:
     """
-    Of a class of flags or its instance any attribute.
+    If unknown code may read a class of flags or an instance, the flags are only likely unused.
     """
     write(app=f"import dflag\nclass S(dflag.Flags):\n    zzz = dflag.dyn_int(1)\n{code}")
 
@@ -902,7 +902,7 @@ def test_what_reads_no_flag_leaves_it_certain(
     code: str, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
 ) -> None:
     """
-    The functions of dflag and Python read no flag for the program, nor do its own that do nothing of the sort.
+    A flag stays certain if its registry only goes to functions of dflag, Python or the program that read no flag.
     """
     names = "from dflag import Updater\nimport dflag\nflag = dflag.FlagRegistry().int('own', 1)\nprint(flag)"
     write(app=SETTINGS + code, names=names, tests__test_app="from other import run\nfrom app import flags\nrun(flags)")
@@ -915,7 +915,7 @@ def test_a_registry_in_other_hands_has_its_own_flags(
     write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
 ) -> None:
     """
-    Those of another are unused for certain, and what cannot be told apart is likely.
+    Only flags of a registry that unknown code gets, or may get, are likely unused; those of others stay certain.
     """
     write(
         app=HEAD
@@ -937,7 +937,7 @@ def test_a_key_that_cannot_be_followed_is_only_likely(
     tmp_path: Path, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
 ) -> None:
     """
-    What may declare any name may declare that of a key.
+    A key without a declaration is only a likely finding if the code declares names that are not followed.
     """
     write(app=HEAD + "number = flags.dyn_int\nnumber('rate', 1)", other=HEAD + "import np\nprint(np.int, np.float)")
     (tmp_path / "in.yaml").write_text("rate: 5\n", "utf-8")
@@ -950,10 +950,10 @@ def test_a_module_that_is_nested_too_deeply_cannot_be_read(
     write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]], request: pytest.FixtureRequest
 ) -> None:
     """
-    It is a finding, and the others are looked at.
+    A module that is nested too deeply is a finding, and the other modules are still read.
     """
     request.addfinalizer(partial(sys.setrecursionlimit, sys.getrecursionlimit()))
-    sys.setrecursionlimit(1000)  # as an interpreter begins; Hypothesis raises it
+    sys.setrecursionlimit(1000)  # the default of an interpreter; Hypothesis raises it
     write(app=HEAD + 'dead = flags.int("dead", 1)', deep=f"x = {'+'.join('a' * 900)}")
 
     assert [each["message"] for each in findings()] == [
@@ -964,7 +964,8 @@ def test_a_module_that_is_nested_too_deeply_cannot_be_read(
 
 def test_a_flag_that_only_tests_read(write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]) -> None:
     """
-    Whatever a test's file is called; the flags that tests declare are their own affair.
+    A flag that only tests read is reported whatever the name of the test file;
+    flags that tests declare are not reported.
     """
     for name in ("tests__helper", "test_app", "app_test", "conftest"):
         write(
@@ -981,7 +982,7 @@ def test_reads_of_names_that_nothing_declares(
     write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
 ) -> None:
     """
-    Certain where the registry is the program's own, likely where it comes from elsewhere or names are built.
+    A read of an undeclared name is certain, but likely if the registry is a parameter or if names of flags are built.
     """
     write(
         app=HEAD + 'rate_limit = flags.dyn_int("rate_limit", 1)\nflags["rate_limt"]\nrate_limit.get()',
@@ -1012,7 +1013,7 @@ def test_reads_of_names_from_what_may_be_another_registry(
     code: str, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
 ) -> None:
     """
-    They are likely, as the other one may have the flag; certain where nothing but a constant is the other choice.
+    A read of an undeclared name is likely if it may be from another registry, and certain if that can only be None.
     """
     write(app=HEAD + code)
     assert {each["confidence"] for each in findings() if each["flag"] == "zzz"} == {"likely"}
@@ -1025,7 +1026,7 @@ def test_a_registry_in_an_attribute_that_a_parameter_gives(
     write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
 ) -> None:
     """
-    Flags are declared on it as on the parameter, may be read by name of any registry, and are reported otherwise.
+    Flags declared on `self.registry` are found, can be read by name, and are likely unused if unknown code gets it.
     """
     declaring = (
         "class Service:\n"
@@ -1047,7 +1048,7 @@ def test_a_registry_in_an_attribute_that_a_parameter_gives(
 
 def test_a_comment_keeps_a_flag(write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]) -> None:
     """
-    On any line of the declaration; the same words in a text keep nothing.
+    A comment ``# dflag: keep`` on any line of a declaration keeps the flag; the same words in a text do not.
     """
     write(
         app=HEAD
@@ -1063,7 +1064,7 @@ def test_a_comment_counts_on_all_lines_of_a_statement(
     write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
 ) -> None:
     """
-    Also before the call and behind a closing bracket; where a statement declares several flags each has its own lines.
+    A keep comment counts on all lines of a statement; if that declares several flags, on the lines of each call.
     """
     write(
         app=HEAD
@@ -1081,7 +1082,7 @@ def test_a_comment_counts_on_all_lines_of_a_statement(
 
 def test_expired_flags(write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]) -> None:
     """
-    A flag whose date has passed is a finding although it is read; its last day is none.
+    A flag whose date has passed is a finding even if it is read; on its last day it is not.
     """
     today = TODAY
     write(
@@ -1104,7 +1105,7 @@ def test_values_that_are_the_same_everywhere(
     tmp_path: Path, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
 ) -> None:
     """
-    Texts are compared, with a registry values; an input without the flag is another one.
+    A flag with the same text, or with a registry the same value, in all inputs is a finding, unless an input lacks it.
     """
     write(
         service=HEAD
@@ -1150,7 +1151,7 @@ def test_the_value_of_a_flag_that_the_code_declares_secret_is_not_shown(
     code: str, form: str, tmp_path: Path, write: Callable[..., None], run: Callable[..., tuple[int, str]]
 ) -> None:
     """
-    The finding that it is the same in every input stands without it, also where no registry is given.
+    The finding about equal values does not show the value of a flag that is or may be secret, even without a registry.
     """
     write(app=HEAD + code)
     for name in ("one.yaml", "two.yaml"):
@@ -1176,7 +1177,7 @@ def test_the_value_of_a_flag_that_cannot_be_secret_is_shown(
     code: str, tmp_path: Path, write: Callable[..., None], run: Callable[..., tuple[int, str]]
 ) -> None:
     """
-    It says what the constant would be.
+    The finding about equal values shows the value of a flag that cannot be secret.
     """
     write(app=HEAD + code)
     for name in ("one.yaml", "two.yaml"):
@@ -1191,7 +1192,7 @@ def test_syntax_errors_are_findings_of_their_file(
     tmp_path: Path, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
 ) -> None:
     """
-    So are files that are no text, nested too deeply, or unreadable; the other files are looked at.
+    A file with a syntax error, a bad encoding, or too deep nesting is a finding, and the other files are still read.
     """
     write(app=HEAD + 'dead = flags.int("dead", 1)', broken="x = 1\ndef f(:\n")
     (tmp_path / "binary.py").write_bytes(b"\x00\xff\xfe")
@@ -1209,7 +1210,7 @@ def test_directories_that_hold_no_code_of_the_program(
     write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
 ) -> None:
     """
-    Environments, caches and builds are passed over, but when they are named.
+    Environments, caches and builds are not searched, unless they are named as arguments.
     """
     dead = HEAD + 'dead = flags.int("dead", 1)'
     write(**{f"{name}__app": dead for name in (".tox", ".git", "venv", "build", "node_modules", "x.egg-info")})
@@ -1224,7 +1225,7 @@ def test_directories_that_hold_no_code_of_the_program(
 
 def test_references_of_one_flag_and_of_all(write: Callable[..., None], run: Callable[..., tuple[int, str]]) -> None:
     """
-    Every declaration and read has its place; a first word that is no path is a name.
+    `references` lists each declaration and read with its place; a first argument that is not a path is a name.
     """
     write(
         app=HEAD + 'rate = flags.dyn_int("rate_limit", 1)\nport = flags.int("port", 1)\nprint(port)',
@@ -1248,7 +1249,7 @@ def test_what_a_bound_flag_is_assigned_to_holds_it_as_well(
     write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]], run: Callable[..., tuple[int, str]]
 ) -> None:
     """
-    Another module reads the flag by that name, and ``references`` finds it by it.
+    A name that the result of `bind()` is assigned to reads the flag, and `references` finds the flag by that name.
     """
     write(
         lib="import dflag\nlimit = dflag.dyn_int(1)\nother = dflag.dyn_int(1)\n",
@@ -1276,7 +1277,7 @@ def test_what_sets_a_flag_by_name_is_a_use_of_it(
     code: str, write: Callable[..., None], run: Callable[..., tuple[int, str]]
 ) -> None:
     """
-    It is listed, and is no read.
+    `references` lists code that sets, validates or overrides a flag by name as a use, not as a read.
     """
     write(app=HEAD + 'rate = flags.dyn_int("rate_limit", 1)', work=f"import app\nfrom app import flags\n{code}")
 
@@ -1301,7 +1302,7 @@ def test_a_method_of_a_value_is_a_read_whatever_its_name(
     code: str, found: list[tuple[str, str]], write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
 ) -> None:
     """
-    Only what holds flags is known to give a flag, so the finding is never certain.
+    `reset()` on a value is a read of its flag; only on an object known to be the flag it is not.
     """
     write(app=f"import dflag\nclass S(dflag.Flags):\n    plan = dflag.dyn_json(1)\nflags = S.registry\n{code}")
 
@@ -1312,7 +1313,7 @@ def test_setting_a_flag_that_nothing_declares(
     write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
 ) -> None:
     """
-    It is a certain finding, as a read is.
+    Setting a flag that nothing declares is a certain finding, as reading it is.
     """
     write(app=HEAD + 'flags["rate_limt"].set(5)')
 
@@ -1338,7 +1339,7 @@ def test_flags_that_are_declared_side_by_side(
     code: str, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
 ) -> None:
     """
-    Each is held by the name that stands in its place.
+    If one assignment declares several flags, each flag is held by the name at its position.
     """
     write(app=HEAD + code)
 
@@ -1349,7 +1350,7 @@ def test_reads_of_flags_that_are_declared_side_by_side(
     write: Callable[..., None], run: Callable[..., tuple[int, str]]
 ) -> None:
     """
-    The declaration is no read, and the read is where the name is.
+    `references` shows a flag's own place in an assignment of several, which is not a read, and where its name is read.
     """
     write(app=HEAD + 'one, two = c, d = flags.dyn_int("a", 1), flags.dyn_int("b", 1)\nprint(c.get())')
 
@@ -1375,7 +1376,7 @@ def test_flags_whose_names_are_not_known_count_as_read(
     code: str, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
 ) -> None:
     """
-    What becomes of them is not followed.
+    A flag in an assignment whose names cannot be matched with its values counts as read.
     """
     write(app=HEAD + code)
 
@@ -1384,7 +1385,7 @@ def test_flags_whose_names_are_not_known_count_as_read(
 
 def test_expired_by_owner(write: Callable[..., None], run: Callable[..., tuple[int, str]]) -> None:
     """
-    The owners come in order, each flag with its date and its place; what is about to expire is a warning.
+    `expired` lists flags by owner, with date and place; a flag that is about to expire is a warning.
     """
     soon = TODAY + datetime.timedelta(days=3)
     write(
@@ -1416,7 +1417,7 @@ def test_expired_by_owner(write: Callable[..., None], run: Callable[..., tuple[i
 
 def test_an_owner_of_several_lines_is_on_one(write: Callable[..., None], run: Callable[..., tuple[int, str]]) -> None:
     """
-    There is a line for each flag. An empty owner is none.
+    `expired` prints one line per flag, even if the owner has several lines; an empty owner is printed as nobody.
     """
     write(
         owned_flags=HEAD
@@ -1446,7 +1447,7 @@ def test_within_a_number_of_days_includes_the_last_of_them(
 
 def test_nothing_of_the_program_is_imported(write: Callable[..., None], run: Callable[..., tuple[int, str]]) -> None:
     """
-    A module that would do harm is read as text.
+    `unused` and `references` do not import the program: a module that raises is read as text.
     """
     write(app=HEAD + 'raise SystemExit("imported")')
 
@@ -1456,7 +1457,7 @@ def test_nothing_of_the_program_is_imported(write: Callable[..., None], run: Cal
 
 def _service(number: int, rng: random.Random) -> tuple[dict[str, str], dict[str, str]]:
     """
-    Return the files of a service, and what becomes of each of its flags.
+    Return the files of a service, and how each of its flags is used.
     """
     package, fates = f"service_{number}", {}
     declared, exported, work, tests = [], [], ["from . import flagdefs", "suffix = input()"], []
@@ -1487,7 +1488,7 @@ def _service(number: int, rng: random.Random) -> tuple[dict[str, str], dict[str,
 
 def test_fifty_services(write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]) -> None:
     """
-    Every flag that nothing refers to is found for certain, and none for certain that anything may read.
+    In fifty services all flags that nothing reads are certain, and no flag that something may read is certain.
     """
     rng = random.Random(19)
     fates: dict[str, str] = {}
@@ -1507,7 +1508,7 @@ def test_the_time_grows_with_the_code(
     tmp_path: Path, write: Callable[..., None], run: Callable[..., tuple[int, str]]
 ) -> None:
     """
-    Five times the modules take no more than eighteen times the time, where the square is twenty-five.
+    Five times the modules take at most eighteen times the time, where quadratic growth would be twenty-five.
     """
     work = "def work{0}(x):\n    y = [x + f{0}.get() for x in range(x) if x]\n    return y"
     body = HEAD + "\n".join(f"f{n} = flags.dyn_int('flag_%d_{n}', 1)\n{work.format(n)}" for n in range(60))
@@ -1539,7 +1540,7 @@ def _seconds(run: Callable[..., tuple[int, str]]) -> float:
 )
 def test_programs_without_dflag(code: str, write: Callable[..., None], run: Callable[..., tuple[int, str]]) -> None:
     """
-    There is nothing to find in them, and nothing in them that the commands stumble over.
+    A program without dflag has no findings and no references.
     """
     write(app=code)
 
@@ -1549,7 +1550,7 @@ def test_programs_without_dflag(code: str, write: Callable[..., None], run: Call
 
 def test_imports_in_a_circle(write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]) -> None:
     """
-    Modules that import from each other, and names that stand for themselves, end somewhere.
+    Circular imports and names that are defined by each other end the search, and no finding is certain.
     """
     write(
         a="from b import x\nfrom b import *\ny = x\nx = y\nprint(x.rate)",
@@ -1564,7 +1565,7 @@ def test_methods_that_return_what_others_do(
     write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
 ) -> None:
     """
-    They are followed once, as those of a parser that call each other, and a chain of them for some steps.
+    Methods that call each other are followed once, and a long chain of calls only for some steps.
     """
     methods = [
         f"    def m{n}(self, x):\n"
@@ -1590,7 +1591,7 @@ def test_names_that_stand_for_their_own_attributes(
     write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
 ) -> None:
     """
-    A name that is assigned many attributes of itself is followed for a few steps, by each of them.
+    A name that is assigned its own attributes many times is followed for a few steps, through each of them.
     """
     grows = "\n".join(f"    node = node.{letter}" for letter in "abcdefgh")
     write(
@@ -1610,7 +1611,7 @@ FORMATS = list(itertools.product(("text", "json", "github", "sarif"), ("unused",
 @pytest.mark.parametrize(("form", "command"), FORMATS)
 def test_every_format(form: str, command: str, write: Callable[..., None], run: Callable[..., tuple[int, str]]) -> None:
     """
-    Each names the file, and escapes what a terminal would act on.
+    Each format names the file, and escapes control characters of a terminal.
     """
     write(app=HEAD + 'x = flags.int("a\\x1b[31m", 1)')
 
@@ -1638,7 +1639,8 @@ def test_keys_of_maps(
     findings: Callable[..., list[dict[str, Any]]],
 ) -> None:
     """
-    The prefix of a class stands before them too; where they are not known, any key may be one.
+    A key that matches a map's pattern after the class's prefix is declared;
+    if the pattern is unknown, a key is only likely undeclared.
     """
     write(app=f"import dflag\nclass S(dflag.Flags, prefix='s.'):\n    m = dflag.dyn_map({{}}, {option})\nprint(S.m)")
     (tmp_path / "in.yaml").write_text(f"s.m: {{}}\n{key}: 5\n", "utf-8")
@@ -1655,7 +1657,7 @@ def test_documents_inside_a_key_are_inputs(
     options: tuple[str, ...], tmp_path: Path, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
 ) -> None:
     """
-    Their keys are those of flags, unless the key that holds them is itself one.
+    Keys of a document in a key of an input must be flags, unless the key that holds it is a flag.
     """
     write(documented=HEAD + "print(flags.int('rate', 1), flags.int('own.json', 1))")
     head = "kind: ConfigMap\napiVersion: v1\nmetadata: {name: x}\ndata:\n"
@@ -1670,7 +1672,7 @@ def test_keys_and_reads_of_retired_flags(
     tmp_path: Path, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
 ) -> None:
     """
-    A key of a retired flag is a warning in the words of ``check``, and a read says so too; neither has a hint.
+    A key of a retired flag is a warning in the words of ``check``, and a read is an error; neither has a hint.
     """
     write(
         gone_flags=HEAD
@@ -1699,7 +1701,7 @@ def test_check_warns_of_keys_that_are_retired(
     tmp_path: Path, write: Callable[..., None], run: Callable[..., tuple[int, str]]
 ) -> None:
     """
-    They are not unknown, with ``--strict`` either.
+    `check` warns of a key that is retired, and does not count it as unknown, even with ``--strict``.
     """
     write(retiring=HEAD + 'import datetime\nflags.retired("old", since=datetime.date(2026, 10, 1))')
     (tmp_path / "in.yaml").write_text("old: 5\n", "utf-8")
@@ -1718,7 +1720,7 @@ def test_what_rules_set_is_no_constant(
     write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]], tmp_path: Path
 ) -> None:
     """
-    A flag that a rule of any input sets, or a key of a map beside its own, has other values somewhere.
+    A flag that a rule in any input sets, itself or a key of its map, is not reported as having one value.
     """
     write(
         service=HEAD + 'rate = flags.dyn_int("rate", 1)\nsame = flags.dyn_int("same", 1)\n'
@@ -1735,7 +1737,7 @@ def test_rules_are_no_key_and_set_keys(
     write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]], tmp_path: Path
 ) -> None:
     """
-    The key of rules needs no declaration; what they set does, and is shown where it stands first.
+    The key of rules needs no declaration; a key that a rule sets does, and is reported at its first place.
     """
     write(service=HEAD + 'rate = flags.dyn_int("rate", 1)\nprint(rate.get())')
     (tmp_path / "in.yaml").write_text("_rules:\n" + _rules("rate: 5", "other: 6", "other: 7"))

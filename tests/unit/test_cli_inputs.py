@@ -1,5 +1,5 @@
 """
-What the commands read: directories of manifests, documents of flags inside of keys, and whose paths they show.
+What the commands read: directories of manifests, and documents in keys; and the paths that findings show.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ POD = "apiVersion: v1\nkind: Pod\nmetadata: {name: pod}\n"
 
 @pytest.fixture(autouse=True)
 def _program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put the program into an empty current directory, and forget it afterwards."""
+    """Write the program into an empty current directory, and forget its module after the test."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
@@ -62,7 +62,7 @@ def _program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(name="run")
 def _run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[list[str], list[str]]]:
-    """Return a function that runs a command with a registry, and returns what it printed and said."""
+    """Return a function that runs a command with a registry, and returns the lines of both output streams."""
 
     def run(*arguments: str, status: int = 0) -> tuple[list[str], list[str]]:
         command, *rest = arguments
@@ -95,14 +95,14 @@ DOCUMENTS = {
 @pytest.mark.parametrize("data", DOCUMENTS)
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"], ids=["LF", "CRLF"])
 def test_document_in_a_key(run: Callable[..., tuple[list[str], list[str]]], data: str, line_end: str) -> None:
-    """A key that ends as documents do holds flags, each of which is found where its value stands."""
+    """A key that ends in .yaml, .yml or .json is a document, in which a bad value is reported at its place."""
     _write("in.yaml", f"{HEAD}data:\n{data}".replace("\n", line_end))
     out, _ = run("check", "in.yaml", status=1)
     assert out == [f"in.yaml:{DOCUMENTS[data]}: flag 'rate_limit': expected an int, got 'lots'"]
 
 
 def test_document_that_no_source_reads(run: Callable[..., tuple[list[str], list[str]]]) -> None:
-    """A document may be as large as a value of a source, and no larger; several manifests may be."""
+    """A document may be as large as a value of a source and not larger; a manifest may be larger."""
     text = '{"name": "x"}'
     _write("in.json", text.ljust(MAX_BYTES))
     assert run("check", "in.json") == ([], [])
@@ -116,7 +116,7 @@ def test_document_that_no_source_reads(run: Callable[..., tuple[list[str], list[
 
 
 def test_place_inside_of_a_document(run: Callable[..., tuple[list[str], list[str]]]) -> None:
-    """A JSON flag's fault is found at its token, natively and in a block inside of the block."""
+    """A bad value of a json flag in a document is reported at its token, as a native value and in a nested block."""
     native = "    policy:\n      mode: refuse\n"
     block = '    policy: |\n      {"a": 1,\n       "mode": "refuse"}\n'
     for body, place in ((native, "7:13"), (block, "8:16")):
@@ -126,7 +126,7 @@ def test_place_inside_of_a_document(run: Callable[..., tuple[list[str], list[str
 
 
 def test_unknown_names_in_a_document(run: Callable[..., tuple[list[str], list[str]]]) -> None:
-    """A document is as strict as the rest: unknown names are warnings or errors, at their place."""
+    """An unknown name in a document is a warning at its place, and an error with `--strict`."""
     _write("in.yaml", f"{HEAD}data:\n  app.yaml: |\n    nam: x\n    _example: x\n")
     says = "no flag named 'nam'; did you mean 'name'?"
     assert run("check", "in.yaml") == ([f"in.yaml:6:5: warning: {says}"], [])
@@ -134,7 +134,7 @@ def test_unknown_names_in_a_document(run: Callable[..., tuple[list[str], list[st
 
 
 def test_key_that_is_named_holds_a_document(run: Callable[..., tuple[list[str], list[str]]]) -> None:
-    """--key makes a document of any key, also of one that a flag has; without it the name decides."""
+    """`--key` makes any key a document, even a flag's; without `--key` the ending of the key decides."""
     _write("in.yaml", f"{HEAD}data:\n  settings: |\n    rate_limit: lots\n  name: 'burst: many'\n")
     (line,), _ = run("check", "in.yaml")
     assert line.startswith("in.yaml:5:3: warning: no flag named 'settings'")
@@ -146,7 +146,7 @@ def test_key_that_is_named_holds_a_document(run: Callable[..., tuple[list[str], 
 
 
 def test_key_that_is_named_is_missing(run: Callable[..., tuple[list[str], list[str]]]) -> None:
-    """A key that no input has was misspelt: it is said, and for the strict an error."""
+    """A `--key` that no input has is reported on standard error, and is an error with `--strict`."""
     _write("in.yaml", f"{HEAD}data:\n  name: x\n")
     assert run("check", "in.yaml", "--key", "nam") == ([], ["dflag: no key 'nam' to check as a document"])
     out, _ = run("check", "in.yaml", "--key", "nam", "--strict", status=1)
@@ -155,13 +155,13 @@ def test_key_that_is_named_is_missing(run: Callable[..., tuple[list[str], list[s
 
 @pytest.mark.parametrize("key", ["own.yaml", "x.rule.yaml"])
 def test_key_of_a_flag_is_no_document(run: Callable[..., tuple[list[str], list[str]]], key: str) -> None:
-    """A flag, or a key of a map, whose name ends as a document's does is a flag."""
+    """A key of a flag or of a map is not a document, even if it ends in .yaml."""
     _write("in.yaml", f"{HEAD}data:\n  {key}: '{{}}'\n")
     assert run("check", "in.yaml", "--strict") == ([], [])
 
 
 def test_rule_over_a_document(run: Callable[..., tuple[list[str], list[str]]]) -> None:
-    """A document is a source of its own above the keys beside it, and the rules across flags hold for both."""
+    """A document is a source above the keys next to it, and registry validators see the values of both."""
     _write("in.yaml", f"{HEAD}data:\n  rate_limit: '10'\n  app.yaml: |\n    burst: 20\n")
     (line,), _ = run("check", "in.yaml", status=1)
     assert line.endswith("burst_below_rate: burst is above the rate")
@@ -184,7 +184,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("data", BROKEN)
 def test_document_that_cannot_be_read(run: Callable[..., tuple[list[str], list[str]]], data: str) -> None:
-    """A document that a program could not read either is one finding, where it stops."""
+    """A document that cannot be read is one finding at the place where reading fails."""
     _write("in.yaml", f"{HEAD}data:\n{data}  name: x\n")
     (line,), _ = run("check", "in.yaml", status=1)
     place, _, message = line.partition(": ")
@@ -194,12 +194,12 @@ def test_document_that_cannot_be_read(run: Callable[..., tuple[list[str], list[s
 
 
 def test_document_that_is_encoded(run: Callable[..., tuple[list[str], list[str]]]) -> None:
-    """In base64 no place inside can be shown: all of it is found at the value, and a Secret's is not shown."""
+    """Findings in a base64 document are reported at the start of its value, and a Secret's value is not shown."""
     document = "\ufeffpassword: hunter2\nrate_limit: hunter2\n".encode()
     encoded = base64.b64encode(document).decode()
     _write("in.yaml", f"{HEAD}binaryData:\n  app.yaml: {encoded}\n")
     out, _ = run("check", "in.yaml", status=1)
-    assert [line.partition(" ")[0] for line in out] == ["in.yaml:5:13:"] * 3  # one warns of the secret
+    assert [line.partition(" ")[0] for line in out] == ["in.yaml:5:13:"] * 3  # one is the warning about the secret
     _write("in.yaml", f"{HEAD}binaryData:\n  app.yaml: |\n    {encoded[:8]}\n    {encoded[8:]}\n")
     out, _ = run("check", "in.yaml", status=1)
     assert [line.partition(" ")[0] for line in out] == ["in.yaml:6:5:"] * 3
@@ -210,21 +210,21 @@ def test_document_that_is_encoded(run: Callable[..., tuple[list[str], list[str]]
 
 
 def test_document_in_a_volume(run: Callable[..., tuple[list[str], list[str]]]) -> None:
-    """A volume has a file for each key, in which the place is that of the file."""
+    """In a volume a bad value of a document is reported at its place in the key's file."""
     ConfigMapVolume("volume").write({"app.yaml": "\ufeffname: x\nrate_limit: lots\n", "burst": "1"})
     out, _ = run("check", "volume", status=1)
     assert out == ["volume/app.yaml:2:13: flag 'rate_limit': expected an int, got 'lots'"]
 
 
 def test_document_in_a_document_is_none(run: Callable[..., tuple[list[str], list[str]]]) -> None:
-    """A document has flags at its top, and no program looks for more of them in one."""
+    """A key of a document is never a document itself: it is an unknown name."""
     _write("in.yaml", "app.yaml: |\n  rate_limit: lots\n")
     (line,), _ = run("check", "in.yaml")
     assert line.startswith("in.yaml:1:1: warning: no flag named 'app.yaml'")
 
 
 def test_plan_of_a_document(run: Callable[..., tuple[list[str], list[str]]]) -> None:
-    """A plan looks into documents as a check does, on both sides."""
+    """`plan` reads documents in keys, in the new input and in the one that it is compared with."""
     for name, rate in (("old", 60), ("new", 70)):
         _write(f"{name}.yaml", f"{HEAD}data:\n  settings: |\n    rate_limit: {rate}\n    burst: x\n")
     out, _ = run("plan", "new.yaml", "--against", "old.yaml", "--key", "settings", status=1)
@@ -250,7 +250,7 @@ NAMED = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: "
 def test_plan_keeps_what_the_same_object_gave(
     run: Callable[..., tuple[list[str], list[str]]], old: str, new: str
 ) -> None:
-    """A refused value leaves the previous one, whatever else there was and is beside it."""
+    """In a plan a rejected value keeps the previous one, even if objects or documents were added or renamed."""
     _write("old.yaml", old)
     _write("new.yaml", new)
     out, _ = run("plan", "new.yaml", "--against", "old.yaml", status=1)
@@ -260,7 +260,7 @@ def test_plan_keeps_what_the_same_object_gave(
 
 @pytest.mark.parametrize("broken", ["old", "new"])
 def test_plan_of_a_broken_document(run: Callable[..., tuple[list[str], list[str]]], broken: str) -> None:
-    """A process keeps the last good values of one, so that the defaults would be a wrong plan."""
+    """A plan with a broken document on either side fails, since a process would keep the last good values."""
     for name in ("old", "new"):
         _write(f"{name}.yaml", f"{HEAD}data:\n  settings: |\n    rate_limit: {'[60' if name == broken else 60}\n")
     out, (error,) = run("plan", "new.yaml", "--against", "old.yaml", "--key", "settings", status=2)
@@ -269,7 +269,7 @@ def test_plan_of_a_broken_document(run: Callable[..., tuple[list[str], list[str]
 
 
 def test_write_holds_documents_to_the_flags(capsys: pytest.CaptureFixture[str]) -> None:
-    """With a registry the documents among what is published are checked, those that were there too."""
+    """`write` with `--registry` checks the documents that it publishes, and those that are already in the volume."""
     _write("in.yaml", f"{HEAD}data:\n  settings: |\n    rate_limit: lots\n")
     arguments = ["write", "volume", "--from", "in.yaml", "--registry", "input_app:flags"]
     assert main([*arguments, "--key", "settings"]) == 1
@@ -283,7 +283,7 @@ def test_write_holds_documents_to_the_flags(capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize("kind", ["ConfigMap", "Secret"])
 @pytest.mark.parametrize("key", ["app.yaml", "app.json", "settings"])
 def test_manifest_of_a_document(run: Callable[..., tuple[list[str], list[str]]], key: str, kind: str) -> None:
-    """--key writes all flags as one document, from which each reads its default."""
+    """`manifest` with `--key` writes all flags as one document, from which each flag reads its default."""
     out, _ = run("manifest", "--name", "app", "--kind", kind, "--key", key)
     _write("out.yaml", "\n".join(out) + "\n")
     assert run("check", "out.yaml", "--strict", "--key", key) == ([], [])
@@ -293,18 +293,18 @@ def test_manifest_of_a_document(run: Callable[..., tuple[list[str], list[str]]],
     assert ("multi" in text) is (kind == "ConfigMap")
     if kind == "ConfigMap":
         assert ("Its default cannot be written" in text) is (key != "app.json")  # of raw, in a comment
-        assert ("    # dynamic bytes\n    blob: " in text) is (key != "app.json")  # its default is in no comment
+        assert ("    # dynamic bytes\n    blob: " in text) is (key != "app.json")  # without the default
 
 
 @pytest.mark.parametrize("key", ["a b", "../x", ".x", ""])
 def test_manifest_of_a_document_under_a_bad_key(run: Callable[..., tuple[list[str], list[str]]], key: str) -> None:
-    """The key is one that a ConfigMap and a file can have."""
+    """`manifest` refuses a `--key` that a ConfigMap cannot hold."""
     _, (line,) = run("manifest", "--name", "app", "--key", key, status=2)
     assert line.startswith("dflag: expected a key of [-._a-zA-Z0-9]")
 
 
 def test_directory_of_manifests(run: Callable[..., tuple[list[str], list[str]]]) -> None:
-    """The manifests in a directory and below it are read, each file by itself; others are passed over, and said."""
+    """Manifests in and below a directory are checked file by file; YAML that is not a manifest is skipped and named."""
     _write("deploy/cm.yaml", f"{HEAD}data: {{rate_limit: zz}}\n")
     _write("deploy/base/more.yml", f"{POD}---\n{HEAD}data: {{burst: '49'}}\n")
     _write("deploy/base/last.json", json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "data": {"burst": "zz"}}))
@@ -320,7 +320,7 @@ def test_directory_of_manifests(run: Callable[..., tuple[list[str], list[str]]])
 def test_files_that_are_passed_over_are_named(
     run: Callable[..., tuple[list[str], list[str]]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each command that reads a directory of manifests says which files it leaves out."""
+    """`check`, `plan` and `write` name the files of a directory of manifests that they skip."""
     _write("deploy/cm.yaml", f"{HEAD}data: {{rate_limit: '60'}}\n")
     _write("deploy/values.yaml", "image: x\n")
     says = "dflag: passed over deploy/values.yaml, which is no manifest"
@@ -331,7 +331,7 @@ def test_files_that_are_passed_over_are_named(
 
 
 def test_files_of_a_directory_are_judged_apart(run: Callable[..., tuple[list[str], list[str]]]) -> None:
-    """The files of a directory are not sources of one program, so that one does not mend the other."""
+    """`check` checks each file of a directory alone, so a value in one file does not repair another file."""
     _write("deploy/a.yaml", f"{HEAD}data: {{burst: '60'}}\n")
     _write("deploy/b.yaml", f"{HEAD}data: {{rate_limit: '70'}}\n")
     (line,), _ = run("check", "deploy", status=1)
@@ -339,7 +339,7 @@ def test_files_of_a_directory_are_judged_apart(run: Callable[..., tuple[list[str
 
 
 def test_manifests_below_a_directory(run: Callable[..., tuple[list[str], list[str]]]) -> None:
-    """A directory with sub-directories alone is looked into as well, whatever else lies about."""
+    """A directory with manifests only in its sub-directories is read, even if it contains other files."""
     _write("deploy/README.md", "# Words\n")
     _write("deploy/prod/cm.yaml", f"{HEAD}data: {{rate_limit: zz}}\n")
     (line,), _ = run("check", "deploy", status=1)
@@ -347,7 +347,7 @@ def test_manifests_below_a_directory(run: Callable[..., tuple[list[str], list[st
 
 
 def test_directory_of_manifests_that_cannot_be_read(run: Callable[..., tuple[list[str], list[str]]]) -> None:
-    """A file that is no YAML, such as a template, is unreadable and not left out."""
+    """A file in a directory that is not YAML, such as a template, ends with status 2 and is not skipped."""
     _write("deploy/cm.yaml", f"{HEAD}data: {{name: x}}\n")
     _write("deploy/template.yaml", "a: {{ .Values.x }}\nb: [\n")
     out, (line,) = run("check", "deploy", status=2)
@@ -356,7 +356,7 @@ def test_directory_of_manifests_that_cannot_be_read(run: Callable[..., tuple[lis
 
 
 def test_directory_of_manifests_without_values(run: Callable[..., tuple[list[str], list[str]]]) -> None:
-    """Whether there was anything to check is asked of the whole directory."""
+    """A directory is reported as without values only if none of its files has any."""
     _write("deploy/a.yaml", POD)
     _write("deploy/b.yaml", POD)
     says = "no ConfigMap or Secret in its 2 files holds keys"
@@ -368,7 +368,7 @@ def test_directory_of_manifests_without_values(run: Callable[..., tuple[list[str
 
 
 def test_directory_without_anything(run: Callable[..., tuple[list[str], list[str]]]) -> None:
-    """An empty directory, and one without files, say so."""
+    """An empty directory and one without files are reported with the reason."""
     Path("empty").mkdir()
     assert run("check", "empty") == ([], ["dflag: no values to check in empty: the directory is empty"])
     Path("empty/sub").mkdir()
@@ -378,14 +378,14 @@ def test_directory_without_anything(run: Callable[..., tuple[list[str], list[str
 
 @pytest.mark.parametrize("beside", ["rate_limit", "x.rule.yaml", "own.yaml"])
 def test_directory_of_flags_stays_one(run: Callable[..., tuple[list[str], list[str]]], beside: str) -> None:
-    """A directory with a flag's file in it has a file for each flag, whatever lies below or beside."""
+    """A directory with a flag's file is read as one file for each flag; its sub-directories are ignored."""
     _write(f"plain/{beside}", "100")
     _write("plain/sub/cm.yaml", f"{HEAD}data: {{burst: zz}}\n")
     assert run("check", "plain", "--strict") == ([], [])
 
 
 def test_volume_stays_one(run: Callable[..., tuple[list[str], list[str]]]) -> None:
-    """A volume is one whatever its keys hold: a manifest in it is a document whose keys no flag has."""
+    """A volume stays a volume even if a key holds a manifest, which is read as a document with unknown names."""
     ConfigMapVolume("volume").write({"cm.yaml": f"{HEAD}data: {{burst: zz}}\n"})
     out, _ = run("check", "volume")
     assert [line.partition(": ")[0] for line in out] == [f"volume/cm.yaml:{row}:1" for row in (1, 2, 3, 4)]
@@ -394,7 +394,7 @@ def test_volume_stays_one(run: Callable[..., tuple[list[str], list[str]]]) -> No
 def test_write_and_plan_take_a_directory_of_manifests(
     run: Callable[..., tuple[list[str], list[str]]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """All of a directory is applied together, later files on top."""
+    """`plan` and `write` apply all manifests of a directory together, with later files on top."""
     _write("deploy/a.yaml", f"{HEAD}data: {{rate_limit: '60', name: a}}\n")
     _write("deploy/b.yaml", f"{HEAD}data: {{rate_limit: '70'}}\n")
     assert run("plan", "deploy")[0] == ["name:  -> a", "rate_limit: 50 -> 70"]
@@ -408,7 +408,7 @@ def test_write_and_plan_take_a_directory_of_manifests(
 def test_paths_are_those_of_the_repository(
     run: Callable[..., tuple[list[str], list[str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For services that show findings beside the lines of a change a path begins at the root of the repository."""
+    """The GitHub and SARIF formats show paths from the root of the repository; the text format shows them as given."""
     Path(".git").mkdir()
     _write("app/deploy/in.yaml", "rate_limit: zz\n")
     _write("worktree/.git", "gitdir: elsewhere\n")
@@ -437,7 +437,7 @@ def test_paths_are_those_of_the_repository(
 def test_paths_outside_of_a_repository_stay(
     run: Callable[..., tuple[list[str], list[str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where there is no repository a path stays as it was given, and so does standard input."""
+    """The GitHub format shows a path outside of a repository as it was given, and standard input as <stdin>."""
     _write("in.yaml", "rate_limit: zz\n")
     for path, shown in (("in.yaml", "in.yaml"), (str(Path("in.yaml").absolute()), str(Path("in.yaml").absolute()))):
         (line,), _ = run("check", path, "--format", "github", status=1)
@@ -449,11 +449,11 @@ def test_paths_outside_of_a_repository_stay(
 
 
 HOSTILE = "a::b,c%d\x1b[31m\re\nf\u202eg\ud83d.yaml".encode(errors="surrogatepass").replace(b"\xed\xa0\xbd", b"\xff")
-"""A file name with all that a log, a terminal or a workflow acts on, and bytes that are no UTF-8."""
+"""A file name with characters that a log, a terminal or a workflow acts on, and bytes that are not UTF-8."""
 
 
 def test_hostile_names_are_escaped(run: Callable[..., tuple[list[str], list[str]]]) -> None:
-    """Whatever stands in the name of a file, a finding is one line that nothing acts on, and finds the file again."""
+    """Special characters in a file's name are escaped in each format, so that a finding is one printable line."""
     name = os.fsdecode(HOSTILE)
     _write(name, 'rate_limit: "::error::%0A\\e[31m"\n')
     shown = "\\x1b[31m{}e{}f\\u202eg\\udcff.yaml"
@@ -474,7 +474,7 @@ def test_hostile_names_are_escaped(run: Callable[..., tuple[list[str], list[str]
 
 
 def test_hostile_names_in_errors(run: Callable[..., tuple[list[str], list[str]]]) -> None:
-    """What cannot be read is named in one line too, and what nobody understands."""
+    """An error that quotes special characters of a file's name or of an option is printable."""
     name = os.fsdecode(HOSTILE)
     _, (line,) = run("check", name, status=2)
     assert line.startswith("dflag: a::b,c%d\\x1b[31m\\re\\nf")
@@ -484,7 +484,7 @@ def test_hostile_names_in_errors(run: Callable[..., tuple[list[str], list[str]]]
 
 
 def test_input_without_end(run: Callable[..., tuple[list[str], list[str]]]) -> None:
-    """A device that never ends is refused, not read."""
+    """A device that never ends is refused at the size limit."""
     _, lines = run("check", "/dev/zero", status=2)
     assert lines == ["dflag: /dev/zero: expected at most 67108864 bytes"]
 
@@ -498,7 +498,7 @@ def test_input_without_end(run: Callable[..., tuple[list[str], list[str]]]) -> N
     ],
 )
 def test_standard_input_is_read_once(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]) -> None:
-    """Two inputs from one pipe are misuse: the second would be empty, and nothing in it wrong."""
+    """Standard input given twice is refused, since the second input would be empty and pass."""
     assert main(arguments) == 2
     assert "expected - for standard input once" in capsys.readouterr().err
 
@@ -506,7 +506,7 @@ def test_standard_input_is_read_once(capsys: pytest.CaptureFixture[str], argumen
 def test_standard_input_that_cannot_be_read(
     run: Callable[..., tuple[list[str], list[str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Standard input that is closed, or a directory, is one line."""
+    """Standard input that is closed, or cannot be read, is reported in one line with status 2."""
     monkeypatch.setattr(sys, "stdin", None)
     assert run("check", "-", status=2) == ([], ["dflag: standard input is closed"])
     with Path("directory").open("w") as stream:
@@ -519,7 +519,7 @@ def test_a_directory_that_cannot_be_listed_is_named_in_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """
-    The reason is the system's, without its number.
+    A directory that cannot be listed is reported with the system's reason, without its error number.
     """
 
     def refuse(path: object) -> object:
