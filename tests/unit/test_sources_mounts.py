@@ -1,5 +1,5 @@
 """
-Mounts that never show a change are told from those that do.
+`why_not_live()` reports the mounts that never show a change, and `secret` recognizes the volume of a Secret.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Mounts:
 
     def add(self, point: Path, root: str, *, options: str = "", kind: str = "ext4") -> None:
         """
-        Mount what stands at *root* of its file system at *point*.
+        Add a line that mounts the directory or file *root* of a file system at *point*.
         """
         escaped = str(point).replace("\\", "\\134").replace(" ", "\\040")
         with self._file.open("a") as lines:
@@ -53,7 +53,7 @@ def _directory(tmp_path: Path) -> Path:
 
 def test_an_ordinary_directory_is_live(mounts: Mounts, directory: Path) -> None:
     """
-    Nothing is said of files that are no mounts.
+    `why_not_live()` returns None for a directory and a file that are not mounts.
     """
     assert _mounts.why_not_live(str(directory)) is None
     assert _mounts.why_not_live(str(directory / "a")) is None
@@ -62,7 +62,7 @@ def test_an_ordinary_directory_is_live(mounts: Mounts, directory: Path) -> None:
 @pytest.mark.parametrize("root", ["/", "/volumes/kubernetes.io~configmap/web"])
 def test_a_volume_is_live(mounts: Mounts, directory: Path, root: str) -> None:
     """
-    A mount of a whole volume, or of any other directory, follows changes.
+    `why_not_live()` returns None for a mount of a whole file system or volume, and for a file in it.
     """
     mounts.add(directory, root)
 
@@ -73,7 +73,7 @@ def test_a_volume_is_live(mounts: Mounts, directory: Path, root: str) -> None:
 @pytest.mark.parametrize("end", ["/a", "/a//deleted"])
 def test_a_file_of_a_volume_mounted_alone_is_not_live(mounts: Mounts, directory: Path, end: str) -> None:
     """
-    A key mounted by subPath is reported, also once its set was deleted, for the file and for its directory.
+    A key mounted by subPath is reported for the file and for its directory, also after its set was deleted.
     """
     mounts.add(directory / "a", SET + end, options="shared:5 master:1 ")
 
@@ -84,7 +84,7 @@ def test_a_file_of_a_volume_mounted_alone_is_not_live(mounts: Mounts, directory:
 
 def test_a_directory_of_a_volume_mounted_alone_is_not_live(mounts: Mounts, directory: Path) -> None:
     """
-    So is a sub-directory of a set, and what is below it.
+    A sub-directory of a set that is mounted by subPath is reported, for itself and for each file in it.
     """
     mounts.add(directory, SET + "/tls")
 
@@ -94,7 +94,7 @@ def test_a_directory_of_a_volume_mounted_alone_is_not_live(mounts: Mounts, direc
 
 def test_the_mount_on_top_counts(mounts: Mounts, directory: Path) -> None:
     """
-    Of several mounts at one point the last hides the others.
+    Only the last of several mounts at one point counts, because it hides the others.
     """
     mounts.add(directory, SET + "/tls")
     mounts.add(directory, "/")
@@ -104,7 +104,7 @@ def test_the_mount_on_top_counts(mounts: Mounts, directory: Path) -> None:
 
 def test_any_file_mounted_alone_is_told_of(mounts: Mounts, directory: Path) -> None:
     """
-    A file bound from elsewhere never shows the one that replaces it; of many only some are named.
+    A file that is a mount of its own is reported; for a directory that holds many of them, the first three are named.
     """
     for name in ("d", "c", "b", "a"):
         mounts.add(directory / name, f"/home/{name}")
@@ -115,7 +115,7 @@ def test_any_file_mounted_alone_is_told_of(mounts: Mounts, directory: Path) -> N
 
 def test_a_path_is_followed_to_its_mount(mounts: Mounts, directory: Path, tmp_path: Path) -> None:
     """
-    Links on the way do not hide the mount.
+    A mount is also found when the path leads to it through a symbolic link.
     """
     mounts.add(directory / "a", SET + "/a")
     (tmp_path / "link").symlink_to(directory)
@@ -127,7 +127,7 @@ def test_a_path_is_followed_to_its_mount(mounts: Mounts, directory: Path, tmp_pa
 
 def test_without_a_list_of_mounts_nothing_is_said(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    Systems other than Linux have no such list.
+    `why_not_live()` returns None when there is no list of mounts, as on systems other than Linux.
     """
     monkeypatch.setattr(_mounts, "_MOUNTS", str(directory / "missing"))
 
@@ -136,7 +136,7 @@ def test_without_a_list_of_mounts_nothing_is_said(directory: Path, monkeypatch: 
 
 def test_a_volume_in_memory_is_a_secrets(mounts: Mounts, tmp_path: Path) -> None:
     """
-    The directory of a Secret's volume and a document in it count as secret, unless it is said otherwise.
+    The directory of a Secret's volume and a document in it count as secret, unless `secret=False` is given.
     """
     volume = ConfigMapVolume(tmp_path / "volume")
     volume.write({"app.yaml": "a: 1"})
@@ -149,7 +149,7 @@ def test_a_volume_in_memory_is_a_secrets(mounts: Mounts, tmp_path: Path) -> None
 
 def test_other_directories_are_no_secrets(mounts: Mounts, directory: Path, tmp_path: Path) -> None:
     """
-    A volume on disk is a ConfigMap's; one that only lies somewhere in memory, as in ``/tmp``, is none of Kubernetes'.
+    A volume on disk is not secret, nor is one in a directory in memory such as ``/tmp``, nor a plain directory.
     """
     mounts.add(tmp_path, "/", kind="tmpfs")
     volume = ConfigMapVolume(tmp_path / "volume")

@@ -1,5 +1,5 @@
 """
-The watch of a directory: wakes for what matters, follows the path, and never fails.
+The watch of a directory wakes for relevant events, follows its path to another directory, and never raises.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _volume(tmp_path: Path) -> ConfigMapVolume:
 
 class Listener:
     """
-    Counts what the watch hears.
+    A callback that counts its calls.
     """
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ def _is_readable(watch: Watch, seconds: float = 0.0) -> bool:
 
 def _hears(watch: Watch, heard: Listener) -> bool:
     """
-    Return whether there was something to hear, and take it.
+    Drain the watch and return whether it reported an event.
     """
     before = heard.heard
     watch.drain()
@@ -81,7 +81,7 @@ def _hears(watch: Watch, heard: Listener) -> bool:
 
 def test_a_swap_wakes_once(volume: ConfigMapVolume, watch: Watch, heard: Listener) -> None:
     """
-    A publication makes the descriptor readable until it is drained.
+    The descriptor is readable after a swap until the watch is drained once.
     """
     assert not _is_readable(watch)
     volume.write({"a": "2"})
@@ -96,7 +96,7 @@ def test_a_swap_wakes_when_it_is_prepared_and_when_it_is_done(
     volume: ConfigMapVolume, watch: Watch, heard: Listener
 ) -> None:
     """
-    The directory of the new set is an announcement, which warms the way; the link that moves is what counts.
+    The watch wakes when the directory of the new set is made, which announces a swap, and when the link is renamed.
     """
     for step in volume.steps({"a": "2"}):
         if step in ("make directory", "rename ..data_tmp"):
@@ -107,7 +107,7 @@ def test_a_swap_wakes_when_it_is_prepared_and_when_it_is_done(
 
 def test_a_source_is_told_that_it_was_woken(volume: ConfigMapVolume) -> None:
     """
-    Before the events are taken, so that its next look can wait for the swap.
+    `Watch.woken()` calls the callback `woken` and leaves the events to be read.
     """
     woken = Listener()
     watch = _native.watch_path(str(volume.path), lambda: None, heard=lambda: None, woken=woken)
@@ -123,7 +123,7 @@ def test_the_way_is_not_followed_anew_for_a_swap(
     volume: ConfigMapVolume, watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    The values go first. Any other event may be of a change on the way.
+    `drain()` does not follow the path again after events of a swap, and does so after any other event.
     """
     followed: list[str] = []
 
@@ -150,7 +150,7 @@ def _until(steps: Iterator[str], wanted: str) -> None:
 
 def test_a_sibling_with_a_longer_name_is_another_directory(volume: ConfigMapVolume, watch: Watch) -> None:
     """
-    Publishing to ``volume2`` beside ``volume`` wakes nobody.
+    Publishing to ``volume2``, next to the watched ``volume``, does not wake the watch.
     """
     ConfigMapVolume(f"{volume.path}2").write({"a": "2"})
 
@@ -159,7 +159,7 @@ def test_a_sibling_with_a_longer_name_is_another_directory(volume: ConfigMapVolu
 
 def test_the_descriptor_is_neither_inherited_nor_blocking(watch: Watch) -> None:
     """
-    Programs started by this one do not get it, and reading it never waits.
+    The watch's descriptor is neither inherited by started programs nor blocking.
     """
     descriptor = watch.fileno()
 
@@ -181,7 +181,7 @@ def test_the_descriptor_is_neither_inherited_nor_blocking(watch: Watch) -> None:
 )
 def test_plain_files_wake_for_every_change(tmp_path: Path, heard: Listener, change: Any) -> None:
     """
-    Without ``..data`` whatever happens to a file is heard.
+    In a directory without ``..data`` the watch wakes when a file is created, written, removed, renamed or chmodded.
     """
     (tmp_path / "a").write_text("1")
     watch = _native.watch_path(str(tmp_path), lambda: None, heard=heard)
@@ -194,7 +194,7 @@ def test_plain_files_wake_for_every_change(tmp_path: Path, heard: Listener, chan
 
 def test_a_volume_that_is_first_published_is_watched_as_one(tmp_path: Path, heard: Listener) -> None:
     """
-    The watch of an empty directory becomes that of a volume, and back.
+    The watch ignores writes to plain files once ``..data`` appears, and wakes for them again once it is gone.
     """
     watch = _native.watch_path(str(tmp_path), lambda: None, heard=heard)
     volume = ConfigMapVolume(tmp_path)
@@ -218,7 +218,7 @@ def test_a_volume_that_is_first_published_is_watched_as_one(tmp_path: Path, hear
 @pytest.mark.parametrize("how", ["remove", "move", "exchange a link"])
 def test_follows_the_path_to_another_directory(tmp_path: Path, heard: Listener, how: str) -> None:
     """
-    When the directory is removed, moved or led elsewhere, the one now at the path is watched.
+    When the directory is removed or moved, or its link exchanged, the directory now at the path is watched.
     """
     real = ConfigMapVolume(tmp_path / "real")
     real.write({"a": "1"})
@@ -251,7 +251,7 @@ def test_follows_the_path_to_another_directory(tmp_path: Path, heard: Listener, 
 
 def test_a_missing_directory_is_watched_when_it_appears(tmp_path: Path, heard: Listener) -> None:
     """
-    Nothing fails, the problem says why, and the watch begins with the directory.
+    A watch of a missing directory polls and says so in `problem`, and uses inotify once the directory appears.
     """
     watch = _native.watch_path(str(tmp_path / "later"), lambda: None, heard=heard)
     assert watch.mode == "polling"
@@ -265,7 +265,7 @@ def test_a_missing_directory_is_watched_when_it_appears(tmp_path: Path, heard: L
 
 def test_a_file_in_the_place_of_a_directory_delays_no_watch(tmp_path: Path, heard: Listener) -> None:
     """
-    It is no refusal of the system's: the watch begins as soon as there is a directory again.
+    When a file is at the path the watch polls, and it uses inotify at the first drain after a directory replaced it.
     """
     place = tmp_path / "later"
     place.write_text("")
@@ -281,7 +281,7 @@ def test_a_file_in_the_place_of_a_directory_delays_no_watch(tmp_path: Path, hear
 
 class Refusing:
     """
-    Bindings of an exhausted system.
+    Bindings whose function *function* fails with the error *number*.
     """
 
     def __init__(self, bindings: Any, function: str, number: int) -> None:
@@ -307,7 +307,7 @@ def test_a_refused_watch_is_tried_again_later(
     volume: ConfigMapVolume, heard: Listener, monkeypatch: pytest.MonkeyPatch, function: str, number: int
 ) -> None:
     """
-    Want of instances or watches degrades to the periodic check, and is tried again after half a minute only.
+    When inotify is refused the watch polls; `drain()` tries again only after `_next_try`.
     """
     import watchdog.observers.inotify_c as real
 
@@ -330,7 +330,7 @@ def test_a_refused_watch_is_tried_again_later(
 @pytest.mark.parametrize(("refused", "mode"), [(".", "inotify"), ("holder", "polling"), ("real", "polling")])
 def test_only_what_is_needed_has_to_be_readable(tmp_path: Path, heard: Listener, refused: str, mode: str) -> None:
     """
-    A directory above may be searched and not read; one that holds a link on the way, or the values, has to be watched.
+    A directory above may be unreadable; the one that holds a link on the path, or the values, has to be readable.
     """
     import watchdog.observers.inotify_c as real
 
@@ -358,7 +358,7 @@ def test_only_what_is_needed_has_to_be_readable(tmp_path: Path, heard: Listener,
 
 def test_an_overflow_is_heard(volume: ConfigMapVolume, heard: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    When the kernel has thrown events away, the source is looked at.
+    An overflow of the kernel's event queue counts as an event.
     """
     watch = DirectorySource(volume.path).watch(lambda: None)
     monkeypatch.setattr(watch, "_pending", lambda: [(-1, 0x4000, b"")])
@@ -370,7 +370,7 @@ def test_an_overflow_is_heard(volume: ConfigMapVolume, heard: Listener, monkeypa
 
 def test_closing_is_idempotent_and_final(watch: Watch, volume: ConfigMapVolume, heard: Listener) -> None:
     """
-    A closed watch has no descriptor, and draining it does nothing.
+    A watch may be closed twice; then it has no descriptor, and draining it does nothing.
     """
     watch.close()
     watch.close()
@@ -382,7 +382,7 @@ def test_closing_is_idempotent_and_final(watch: Watch, volume: ConfigMapVolume, 
 
 def test_a_forked_child_leaves_the_parents_watch_alone(volume: ConfigMapVolume, watch: Watch) -> None:
     """
-    After the child has abandoned its copy the parent still hears.
+    The parent's watch still wakes after a forked child has abandoned its copy.
     """
     child = os.fork()
     if child == 0:
@@ -396,7 +396,7 @@ def test_a_forked_child_leaves_the_parents_watch_alone(volume: ConfigMapVolume, 
 
 def test_without_the_bindings_the_observer_wakes(volume: ConfigMapVolume, heard: Listener) -> None:
     """
-    Without inotify, watchdog's observer wakes from its own thread, also through a link.
+    `ObserverWatch` has no descriptor and calls `wake` from watchdog's thread, also when the path is a link.
     """
     woken = threading.Event()
     link = volume.path.parent / "link"
@@ -417,7 +417,7 @@ def test_an_observer_that_cannot_start_is_a_problem(
     volume: ConfigMapVolume, heard: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Whatever keeps the observer from starting, the periodic check goes on.
+    When the observer cannot start, the watch polls and its problem quotes the error.
     """
 
     def refuse(*_: object) -> None:
@@ -435,7 +435,7 @@ def test_the_observer_stands_in_when_the_bindings_are_missing(
     volume: ConfigMapVolume, heard: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Bindings that cannot be imported lead to the observer; without any watchdog that is a problem, no error.
+    Without the inotify bindings an `ObserverWatch` is made; without watchdog's observers it polls and says why.
     """
     monkeypatch.setitem(sys.modules, "watchdog.observers.inotify_c", None)
     monkeypatch.setitem(sys.modules, "watchdog.observers", None)
@@ -452,7 +452,7 @@ def _swap_unheard(watch: Watch, volume: ConfigMapVolume, value: str, monkeypatch
         patch.setattr(watch, "_pending", list)
         volume.write({"a": value})
         watch.drain()
-    # What the kernel told the watch of before, which was armed anew, is of no interest any more.
+    # The events of this swap belong to a kernel watch that was replaced: this drain discards them.
     watch.drain()
 
 
@@ -460,7 +460,7 @@ def test_a_watch_whose_events_do_not_come_says_so(
     watch: Watch, volume: ConfigMapVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    One change without an event may be chance, two in a row are a problem, and an event that comes ends it.
+    The watch reports a problem after two swaps in a row without an event, and none after the next event.
     """
     _swap_unheard(watch, volume, "2", monkeypatch)
     assert (watch.mode, watch.problem) == ("inotify", None)
@@ -478,7 +478,7 @@ def test_a_change_heard_in_between_clears_the_suspicion(
     watch: Watch, volume: ConfigMapVolume, heard: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Only changes in a row count, and looking without a change counts for nothing.
+    A swap with an event between two swaps without one resets the count, so no problem is reported.
     """
     for value in ("2", "4", "6"):
         _swap_unheard(watch, volume, value, monkeypatch)
@@ -491,7 +491,7 @@ def test_a_link_that_leads_elsewhere_is_no_missed_event(
     volume: ConfigMapVolume, heard: Listener, tmp_path: Path
 ) -> None:
     """
-    A path re-pointed to another volume gives no event by nature, and is no reason to mistrust the watch.
+    A link in the path that is exchanged for one to another volume does not count as a change without an event.
     """
     link = tmp_path / "link"
     link.symlink_to(volume.path)
@@ -511,7 +511,7 @@ def test_an_observer_whose_events_do_not_come_says_so(
     volume: ConfigMapVolume, heard: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    The observer of watchdog is judged in the same way, and believed again once one of its events has come.
+    `ObserverWatch` reports a problem after two swaps without an event, and none after the next event.
     """
     woken = threading.Event()
     real = _native._start_observer
@@ -536,7 +536,7 @@ def test_a_directory_that_cannot_be_looked_at_says_why(
     watch: Watch, volume: ConfigMapVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    A failing file system is not taken for a directory that is yet to come, and is watched again once it works.
+    When `os.stat()` fails with EIO the watch's problem quotes the error, and the next drain that succeeds clears it.
     """
 
     def fail(_: object) -> None:

@@ -1,5 +1,5 @@
 """
-What the sources that follow a path share: a swap that is announced is awaited.
+`DirectorySource` and `FileSource` wait for a swap that an event has announced.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _until(steps: Iterator[str], wanted: str) -> None:
 
 def _on_each_look(monkeypatch: pytest.MonkeyPatch, do: Callable[[int], None] = lambda _: None) -> list[str]:
     """
-    Note what each look at the link finds while a swap is awaited, and do something before it.
+    Return a list that receives the target found by each look at the awaited link; call *do* before each look.
     """
     looks: list[str] = []
 
@@ -68,7 +68,7 @@ def test_an_announced_swap_is_awaited(
     volume: ConfigMapVolume, source: Source, watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    The thread that the new directory has woken reads as soon as the link moves.
+    After the event of the new directory, `probe()` looks at the link until it moves and then returns a new token.
     """
     steps = volume.steps({_NAME: "a: 2"})
     before, token = os.readlink(volume.path / "..data"), source.probe()
@@ -85,7 +85,7 @@ def test_an_announced_swap_that_does_not_come_is_given_up(
     volume: ConfigMapVolume, source: Source, watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    The kubelet may take its time, or have died; the probe after that does not wait.
+    `probe()` stops waiting for an announced swap that does not come, and the next `probe()` does not wait.
     """
     clock, token = itertools.count(), source.probe()
     monkeypatch.setattr("dflag.sources._path.time.monotonic", lambda: next(clock) * 1e-4)
@@ -104,7 +104,7 @@ def test_a_swap_that_has_come_is_not_awaited(
     volume: ConfigMapVolume, source: Source, watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    It may come between its announcement and the look.
+    `probe()` does not wait when the swap came between its announcement and the probe.
     """
     steps = volume.steps({_NAME: "a: 2"})
     _until(steps, "make directory")
@@ -119,7 +119,7 @@ def test_a_swap_that_has_come_is_not_awaited(
 
 def test_nothing_is_awaited_beside_plain_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    No link publishes them, and events may come often, as in a directory with a log.
+    `probe()` of a plain directory or file does not wait after an event, because no link publishes them.
     """
     (tmp_path / _NAME).write_text("a: 1", encoding="utf-8")
     looks = _on_each_look(monkeypatch)

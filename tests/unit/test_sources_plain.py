@@ -1,5 +1,5 @@
 """
-Plain files settle before they are taken: by a clock that the tests turn.
+Plain files are read once they have settled, by a clock that the tests set.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 class Clock:
     """
-    Time that passes only when a test, or a wait of the code under test, lets it.
+    A clock that moves only when a test advances it or the code under test sleeps.
     """
 
     def __init__(self) -> None:
         self.now = 1000.0
-        # Well after the files' own times, which are real.
+        # One hour after the real time stamps of the files.
         self.wall = time.time() + 3600
         self.cost = 0.0
         self._processor = 0.0
@@ -39,20 +39,20 @@ class Clock:
         self.on_sleep: Callable[[], object] = lambda: None
 
     def monotonic(self) -> float:
-        """Return the time that settling goes by."""
+        """Return the time by which files settle."""
         return self.now
 
     def time(self) -> float:
-        """Return the time that files claim."""
+        """Return the wall time, which is compared with the time stamps of files."""
         return self.wall
 
     def thread_time(self) -> float:
-        """Return the processor's time, which each question advances by `cost`."""
+        """Return the processor time, which each call advances by `cost`."""
         self._processor += self.cost
         return self._processor
 
     def sleep(self, seconds: float) -> None:
-        """Let time pass, and whatever else happens meanwhile."""
+        """Advance the clock, then call `on_sleep`."""
         self.slept += seconds
         self.now += seconds
         self.on_sleep()
@@ -71,7 +71,7 @@ def _clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 @pytest.fixture(name="source")
 def _source(tmp_path: Path, clock: Clock) -> DirectorySource:
     """
-    A source that has read an old file ``a`` with the text ``1``.
+    Return a source that has read an old file ``a`` with the text ``1``.
     """
     (tmp_path / "a").write_text("1")
     source = DirectorySource(tmp_path)
@@ -82,7 +82,7 @@ def _source(tmp_path: Path, clock: Clock) -> DirectorySource:
 
 def test_old_files_are_taken_at_once(source: DirectorySource) -> None:
     """
-    The first read trusts times that lie in the past, and nothing has to be looked at again.
+    After a first read of files with old time stamps `recheck_seconds()` returns None.
     """
     assert source.recheck_seconds() is None
 
@@ -90,7 +90,7 @@ def test_old_files_are_taken_at_once(source: DirectorySource) -> None:
 @pytest.mark.parametrize("ahead_seconds", [-0.1, 0.0, -7200.0])
 def test_the_first_read_waits_for_young_files(tmp_path: Path, clock: Clock, ahead_seconds: float) -> None:
     """
-    Files just written, and those from the future, are waited for once, for the settling time.
+    The first read waits for the settling time when a file is just written or its time stamp is in the future.
     """
     (tmp_path / "a").write_text("1")
     clock.wall = time.time() + ahead_seconds
@@ -101,7 +101,7 @@ def test_the_first_read_waits_for_young_files(tmp_path: Path, clock: Clock, ahea
 
 def test_an_old_time_stamp_alone_settles_nothing(tmp_path: Path, clock: Clock) -> None:
     """
-    A copy that keeps its old modification time is young by its change time.
+    The first read waits for a file with an old modification time if its change time is young.
     """
     (tmp_path / "a").write_text("1")
     os.utime(tmp_path / "a", (0, 0))
@@ -113,7 +113,7 @@ def test_an_old_time_stamp_alone_settles_nothing(tmp_path: Path, clock: Clock) -
 
 def test_the_first_read_waits_until_a_writer_is_done(tmp_path: Path, clock: Clock) -> None:
     """
-    A file that is written to while the first read waits is given whole.
+    The first read returns the whole text of a file that is written to while the read waits.
     """
     (tmp_path / "a").write_text("")
     clock.wall = time.time()
@@ -125,7 +125,7 @@ def test_the_first_read_waits_until_a_writer_is_done(tmp_path: Path, clock: Cloc
 
 def test_the_first_read_gives_up_on_a_restless_file(tmp_path: Path, clock: Clock) -> None:
     """
-    After two seconds a file that is always written to is unreadable, and the others are given.
+    A file that is still being written after two seconds is unreadable in the first read, which returns the others.
     """
     (tmp_path / "a").write_text("")
     (tmp_path / "b").write_text("2")
@@ -146,7 +146,7 @@ def test_the_first_read_gives_up_on_a_restless_file(tmp_path: Path, clock: Clock
 
 def test_a_change_shows_once_it_has_settled(source: DirectorySource, tmp_path: Path, clock: Clock) -> None:
     """
-    The old value stands while a file is truncated and rewritten, and for the settling time after that.
+    `read()` returns the old value while a file is truncated and rewritten, and for the settling time after that.
     """
     (tmp_path / "a").write_text("")
     assert source.read() == {"a": b"1"}
@@ -167,7 +167,7 @@ def test_after_invalidate_the_next_read_waits_for_what_has_changed(
     source: DirectorySource, tmp_path: Path, clock: Clock
 ) -> None:
     """
-    A change that nobody has followed is read once it has settled, and later reads do not wait.
+    The first read after `invalidate()` waits until all changes have settled; later reads do not wait.
     """
     source.invalidate()
     assert (source.read(), clock.slept) == ({"a": b"1"}, 0)  # nothing has changed
@@ -188,7 +188,7 @@ def test_after_invalidate_a_directory_that_is_gone_is_missing(
     source: DirectorySource, tmp_path: Path, clock: Clock
 ) -> None:
     """
-    The values of a directory that has been deleted are held while the read waits, and not given.
+    After `invalidate()` a read of a deleted directory waits for the settling time and raises "no such directory".
     """
     shutil.rmtree(tmp_path)
     source.invalidate()
@@ -201,7 +201,7 @@ def test_after_invalidate_a_restless_file_keeps_its_value(
     source: DirectorySource, tmp_path: Path, clock: Clock
 ) -> None:
     """
-    A file that is always written to is waited for two seconds; then its last settled value is given.
+    A read after `invalidate()` waits two seconds for a file that never settles, then returns its last settled value.
     """
     with (tmp_path / "a").open("ab") as log:
         clock.on_sleep = lambda: os.write(log.fileno(), b"x") and log.flush()
@@ -214,7 +214,7 @@ def test_after_invalidate_a_restless_file_keeps_its_value(
 
 def test_a_new_file_shows_once_it_has_settled(source: DirectorySource, tmp_path: Path, clock: Clock) -> None:
     """
-    After the first read a new file is absent until it has settled, however old it claims to be.
+    A new file is absent until it has settled, even if its time stamps are old.
     """
     (tmp_path / "b").write_text("2")
     assert source.read() == {"a": b"1"}
@@ -225,7 +225,7 @@ def test_a_new_file_shows_once_it_has_settled(source: DirectorySource, tmp_path:
 
 def test_a_removed_file_is_gone_once_that_has_settled(source: DirectorySource, tmp_path: Path, clock: Clock) -> None:
     """
-    A file that is removed keeps its value for the settling time, and is gone then.
+    A file that is removed keeps its value for the settling time; then it is absent.
     """
     (tmp_path / "a").unlink()
     assert source.read() == {"a": b"1"}
@@ -243,7 +243,7 @@ def test_a_file_that_comes_back_in_time_was_never_gone(
     source: DirectorySource, tmp_path: Path, clock: Clock, lost: str
 ) -> None:
     """
-    A file lost in any way and written anew within the settling time shows its old text, then the new one.
+    A file that is lost and written again within the settling time shows its old text, then the new one.
     """
     path = tmp_path / "a"
     path.rename(tmp_path / "a~")
@@ -272,7 +272,7 @@ def test_a_file_that_goes_while_it_is_read_keeps_its_value(
     source: DirectorySource, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    A file removed between its listing and its reading settles as one that was removed before.
+    A file removed between its listing and its reading keeps its last value until the removal has settled.
     """
     (tmp_path / "a").write_text("2")
     source.read()
@@ -299,7 +299,7 @@ def test_a_directory_made_anew_in_time_was_never_gone(
     source: DirectorySource, tmp_path: Path, clock: Clock, *, back: bool
 ) -> None:
     """
-    The directory itself may be removed and made anew; gone for the settling time, it is missing.
+    A directory made again within the settling time keeps its values; one that stays away longer is missing.
     """
     shutil.rmtree(tmp_path)
     assert source.read() == {"a": b"1"}
@@ -324,7 +324,7 @@ def test_a_directory_made_anew_in_time_was_never_gone(
 @pytest.mark.parametrize("how", ["the link", "a link above", "the directory"])
 def test_another_directory_shows_as_a_whole(tmp_path: Path, clock: Clock, how: str) -> None:
     """
-    When the path leads to another directory its files show together, once the last of them has settled.
+    When the path leads to another directory, its files show together once the last of them has settled.
     """
     for name in ("one", "two"):
         (tmp_path / name / "flags").mkdir(parents=True)
@@ -362,7 +362,7 @@ def test_another_directory_shows_as_a_whole(tmp_path: Path, clock: Clock, how: s
 
 def test_another_directory_does_not_wait_for_a_restless_file(tmp_path: Path, clock: Clock) -> None:
     """
-    After two seconds the new set shows without a file that is always written to, which is named.
+    After two seconds the files of another directory show, with a file that is still being written as unreadable.
     """
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
@@ -386,7 +386,7 @@ def test_another_directory_does_not_wait_for_a_restless_file(tmp_path: Path, clo
 
 def test_a_directory_swapped_at_any_moment_gives_one_set(tmp_path: Path, clock: Clock) -> None:
     """
-    A link swapped, and what it led to emptied, before any system call of a reading makes neither a mix nor a gap.
+    `read()` returns one whole set when the link is swapped and its old target deleted before any one system call.
     """
     whole = [{"a": b"one", "b": b"one"}, {"a": b"two", "b": b"two"}]
     for call in itertools.count(1):
@@ -398,7 +398,7 @@ def test_a_directory_swapped_at_any_moment_gives_one_set(tmp_path: Path, clock: 
         link.symlink_to("one")
         source = DirectorySource(link)
         source.read()
-        (link.parent / "one" / "b").write_text("one")  # so that it reads, and not only looks
+        (link.parent / "one" / "b").write_text("one")  # so that `read()` opens the files instead of only listing them
         with pytest.MonkeyPatch.context() as patch:
             made = _swap_before_call(patch, call, link)
             assert source.read() in whole, call
@@ -409,7 +409,7 @@ def test_a_directory_swapped_at_any_moment_gives_one_set(tmp_path: Path, clock: 
 
 def _swap_before_call(patch: pytest.MonkeyPatch, call: int, link: Path) -> list[str]:
     """
-    Swap the link just before the system call of this number; list all calls in what is returned.
+    Swap the link just before the system call with the number *call*; return a list that receives all calls.
     """
     made: list[str] = []
 
@@ -432,7 +432,7 @@ def _swap_before_call(patch: pytest.MonkeyPatch, call: int, link: Path) -> list[
 
 def test_a_replaced_file_settles_as_any_change(source: DirectorySource, tmp_path: Path, clock: Clock) -> None:
     """
-    A file renamed over another leaves the old value standing until it has settled.
+    A file renamed over another shows the old value until it has settled.
     """
     (tmp_path / ".a.new").write_text("2")
     (tmp_path / ".a.new").rename(tmp_path / "a")
@@ -446,7 +446,7 @@ def test_a_write_during_the_read_is_not_taken(
     source: DirectorySource, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    A file that changes between its listing and its reading settles anew.
+    A file that changes between its listing and its reading keeps its old value and settles again.
     """
     (tmp_path / "a").write_text("2")
     source.read()
@@ -471,7 +471,7 @@ def test_a_write_during_the_read_is_not_taken(
 
 def test_settled_files_are_not_read_again(source: DirectorySource, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    A file whose signature did not change is not opened.
+    `read()` does not open a file whose signature did not change.
     """
     monkeypatch.setattr(plain, "read_stable", lambda *_: pytest.fail("was read again"))
 
@@ -480,7 +480,7 @@ def test_settled_files_are_not_read_again(source: DirectorySource, monkeypatch: 
 
 def test_a_file_settles_though_the_time_is_zero(source: DirectorySource, tmp_path: Path, clock: Clock) -> None:
     """
-    Even then a change waits for a tick of the clock that file times come from.
+    With `settle_seconds=0` a change still waits 0.02 seconds, a tick of the clock that file times come from.
     """
     eager = DirectorySource(tmp_path, settle_seconds=0)
     eager.read()
@@ -495,7 +495,7 @@ def test_a_file_settles_though_the_time_is_zero(source: DirectorySource, tmp_pat
 
 def test_what_is_no_value_needs_no_settling(source: DirectorySource, tmp_path: Path) -> None:
     """
-    A FIFO is unreadable at once; sub-directories, dot-files, editors' leftovers and dangling links are nothing.
+    A FIFO is unreadable at once; directories, dot-files, editors' leftovers and dangling links are ignored at once.
     """
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "directory").mkdir()
@@ -510,7 +510,7 @@ def test_a_refused_file_is_tried_again(
     source: DirectorySource, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    A file that cannot be opened is unreadable, and is tried again though its signature stays.
+    A file that cannot be opened is unreadable, and is tried again after 30 seconds though its signature stays.
     """
     (tmp_path / "a").write_text("2")
     source.read()
@@ -548,7 +548,7 @@ def test_a_probe_sees_every_change(source: DirectorySource, tmp_path: Path, cloc
 
 def test_a_probe_differs_when_something_may_have_settled(source: DirectorySource, tmp_path: Path, clock: Clock) -> None:
     """
-    When the settling time is over, the token asks for a read although no file changed.
+    The token changes once when the settling time of a changed file is over, although no file changed since.
     """
     (tmp_path / "a").write_text("2")
     before = source.probe()
@@ -563,7 +563,7 @@ def test_a_probe_differs_when_something_may_have_settled(source: DirectorySource
 
 def test_a_costly_probe_is_seldom(source: DirectorySource, tmp_path: Path, clock: Clock) -> None:
     """
-    After a scan of ten milliseconds the next is ten seconds later, unless an event asks for one.
+    After a scan that took ten milliseconds `probe()` scans again ten seconds later, or after an event.
     """
     clock.cost = 0.01
     before = source.probe()
@@ -581,7 +581,7 @@ def test_a_costly_probe_is_seldom(source: DirectorySource, tmp_path: Path, clock
 
 def test_a_probe_of_a_missing_directory_is_steady(tmp_path: Path) -> None:
     """
-    It gives the same token until the directory appears.
+    `probe()` of a missing directory returns the same token until the directory appears.
     """
     source = DirectorySource(tmp_path / "later")
     before = source.probe()

@@ -1,5 +1,5 @@
 """
-What is watched on the way to a directory or a file.
+A plan lists the directories to watch on the path to a directory or a file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "O_DIRECTORY"), reason="links ar
 @pytest.mark.parametrize("key", [None, "rate", "below/rate"])
 def test_a_published_set_is_not_watched(volume: ConfigMapVolume, key: str | None) -> None:
     """
-    It never changes, so a watch on it would be one more to make at each swap; the directory above has the swap.
+    A plan watches the volume's directory for swaps, and nothing in the published set, which never changes.
     """
     volume.write({"rate": "1", "below/rate": "2"})
     path = os.fspath(volume.path if key is None else volume.path / key)

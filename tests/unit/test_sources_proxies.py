@@ -1,5 +1,5 @@
 """
-Which servers are asked without a proxy.
+Which servers are connected to without a proxy.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def test_exempt(host: str, port: int, exempt: str) -> None:
     ],
 )
 def test_not_exempt(host: str, port: int, exempt: str) -> None:
-    """A host that merely looks like one that is exempt is asked through the proxy."""
+    """A host that only resembles an exempt one, in its address, port or domain, is not exempt."""
     assert not _proxies.is_exempt(host, port, exempt)
 
 
@@ -80,7 +80,7 @@ def test_not_exempt(host: str, port: int, exempt: str) -> None:
 def test_find(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], server: str, found: tuple[str, str] | None
 ) -> None:
-    """The variable of the server's scheme goes before that of all, and the port that is asked counts."""
+    """`find()` prefers the variable of the server's scheme to ``ALL_PROXY``, and ``NO_PROXY`` may name a port."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUEST_METHOD"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
