@@ -1,5 +1,5 @@
 """
-Layers, commits and everything that guards them.
+Layers and commits, and the checks that protect them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ DEADLINE_SECONDS = 5.0
 
 def test_highest_present_layer_wins_and_dropping_it_shows_the_one_below(flags: dflag.FlagRegistry) -> None:
     """
-    default, sources in the order in which they were named, override: each shows when those above are gone.
+    The highest layer with a value wins: the override, then the sources, the last named first, then the default.
     """
     rate = flags.dyn_int("rate", 1)
     flags.apply({}, source="base")
@@ -62,7 +62,7 @@ def test_dropping_an_override_is_never_refused_but_a_broken_rule_is_logged(
     flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    Values may then break a rule, which somebody should know.
+    `reset()` drops an override even if the values left fail a registry validator, whose message is logged.
     """
     low, high = flags.dyn_int("low", 1), flags.dyn_int("high", 10)
 
@@ -83,7 +83,7 @@ def test_however_an_override_is_dropped_a_broken_rule_is_logged(
     flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture, way: str
 ) -> None:
     """
-    The end of a block and of a time limit drop it as reset does: never refused, said once.
+    A block's end, a time limit and `reset()` drop an override and log once that a registry validator refuses the rest.
     """
     low, high = flags.dyn_int("low", 1), flags.dyn_int("high", 10)
 
@@ -114,7 +114,7 @@ def test_however_an_override_is_dropped_a_broken_rule_is_logged(
 
 def test_what_is_refused_for_several_flags_names_them_all(flags: dflag.FlagRegistry) -> None:
     """
-    The error is about the first one, whose name and value it has.
+    The error of values that are refused together carries the first flag's name and value and names the other flag.
     """
     low, high = flags.dyn_int("low", 1), flags.dyn_int("high", 10)
 
@@ -132,7 +132,7 @@ def test_what_is_refused_for_several_flags_names_them_all(flags: dflag.FlagRegis
 
 def test_registry_validator_must_not_change_flags(flags: dflag.FlagRegistry) -> None:
     """
-    A write from inside it refuses the revision, instead of recursing.
+    A revision is refused, and no flag changes, when a registry validator sets a flag.
     """
     rate, other = flags.dyn_int("rate", 1), flags.dyn_int("other", 1)
 
@@ -147,7 +147,7 @@ def test_registry_validator_must_not_change_flags(flags: dflag.FlagRegistry) -> 
 @pytest.mark.parametrize("what", ["freeze", "validator"])
 def test_what_outdates_a_change_is_refused_in_a_registry_validator(flags: dflag.FlagRegistry, what: str) -> None:
     """
-    Else the change would be worked out, checked and outdated without end.
+    A change is refused after one check when a registry validator calls `freeze()` or `validator()`.
     """
     rate, calls = flags.dyn_int("rate", 1), list[int]()
 
@@ -160,12 +160,12 @@ def test_what_outdates_a_change_is_refused_in_a_registry_validator(flags: dflag.
     assert "cannot change flags" in str(flags.apply({"rate": "2"}, source="s").error)
     assert (rate.get(), calls) == (1, [1])
     flags.freeze()
-    flags.freeze()  # a second time it changes nothing
+    flags.freeze()  # the second call changes nothing
 
 
 def test_static_flags_after_the_freeze(flags: dflag.FlagRegistry) -> None:
     """
-    They are left alone; what would differ after a restart is listed over all layers.
+    After `freeze()` only an override block changes a static flag; another value of its highest layer awaits a restart.
     """
     port = flags.int("port", 1)
     flags.apply({"port": "2"}, source="base")
@@ -186,7 +186,7 @@ def test_static_flags_after_the_freeze(flags: dflag.FlagRegistry) -> None:
 
 def test_override_with_a_time_limit_drops_while_a_callback_hangs(flags: dflag.FlagRegistry) -> None:
     """
-    Expiry has a thread of its own.
+    An override whose time limit is over is dropped although a callback still runs.
     """
     rate = flags.dyn_int("rate", 1)
     entered, leave, back = threading.Event(), threading.Event(), threading.Event()
@@ -207,7 +207,7 @@ def test_override_with_a_time_limit_drops_while_a_callback_hangs(flags: dflag.Fl
 
 def test_a_callback_does_not_wait_for_the_rest_of_the_commit(flags: dflag.FlagRegistry) -> None:
     """
-    It begins while the thread that has changed the value still holds the registry's lock.
+    A callback is called while the thread that has changed the value still holds the registry's lock.
     """
     rate = flags.dyn_int("rate", 1)
     called = threading.Event()
@@ -220,7 +220,7 @@ def test_a_callback_does_not_wait_for_the_rest_of_the_commit(flags: dflag.FlagRe
 
 def test_who_waits_for_a_commit_does_not_wait_for_the_rest_of_it(flags: dflag.FlagRegistry) -> None:
     """
-    It goes on while the thread that has changed the value still holds the registry's lock.
+    A thread that waits for a commit continues while the thread that committed still holds the registry's lock.
     """
     rate = flags.dyn_int("rate", 1)
     seen: list[int] = []
@@ -243,7 +243,7 @@ def test_a_rule_is_asked_again_when_values_come_before_the_commit(
     flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    What another thread has set since the rule was asked counts, however close it came.
+    A registry validator runs again when another thread commits values between the first check and the commit.
     """
     low, high = flags.dyn_int("low", 1), flags.dyn_int("high", 10)
 
@@ -262,7 +262,7 @@ def test_a_commit_is_worked_out_again_when_another_comes_meanwhile(
     flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Setting a flag to what it still showed, in the very moment in which another value comes, is a change.
+    `set(1)` on a flag that is 1 is a change when another thread sets 2 just before the commit.
     """
     rate = flags.dyn_int("rate", 1)
     changes: list[tuple[int, int]] = []
@@ -280,7 +280,7 @@ def _set_before_the_next_commit(
     flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch, change: Callable[[], object]
 ) -> None:
     """
-    Have another thread change something between the working out of the next transaction and its commit.
+    Call *change* in another thread between the calculation of the next transaction and its commit.
     """
     changing = threading.Thread(target=change)
     commit = flags._store.commit
@@ -307,14 +307,14 @@ def test_a_flag_that_is_declared_while_values_are_judged_gets_its_own(
     flags: dflag.FlagRegistry, key: str, declare: Any, value: object
 ) -> None:
     """
-    Also when its key was given to none, or to another flag, a moment before.
+    A flag declared while a source's values are validated gets its value, though its key was unknown or in a map before.
     """
     declared: list[dflag.Flag[object]] = []
 
     def validate(rate: int) -> None:
         if rate == 2 and not declared:
             declared.append(declare(flags))
-        flags.dyn_int(f"z{len(flags)}", 0)  # of no concern, however often
+        flags.dyn_int(f"z{len(flags)}", 0)  # a declaration that the source's keys do not concern
 
     flags.dyn_map("inner", {}, keys="in_*", of="int")
     flags.dyn_int("rate", 1, validator=validate)
@@ -330,7 +330,7 @@ def test_a_flag_that_is_bound_while_it_is_set_is_set_where_it_is_bound(
     flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     """
-    The registry's snapshot shows what the flag shows, whether it is bound before or after its own store is looked at.
+    `set()` on a flag that another thread binds meanwhile changes the value in the registry to which it is bound.
     """
     rate = dflag.dyn_int(1)
     store = store_of(rate).store_for(rate)
@@ -345,7 +345,7 @@ def test_a_flag_that_is_bound_while_it_is_set_is_set_where_it_is_bound(
 
     def bind() -> None:
         if "rate" in flags:
-            return  # bound the first time
+            return  # bound by the first call
         flags.bind("rate", rate)
         assert flags.snapshot()["rate"] == 1
 
@@ -358,7 +358,7 @@ def test_a_flag_that_is_bound_while_it_is_set_is_set_where_it_is_bound(
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 def test_override_blocks_may_end_in_any_order(flags: dflag.FlagRegistry, order: tuple[int, ...]) -> None:
     """
-    The value is that of the block that was entered last and is open; after all of them it is the one from before.
+    A flag has the value of the open block entered last, and its earlier value after all blocks, in any order of exit.
     """
     rate, size = flags.dyn_int("rate", 1), flags.dyn_int("size", 1)
     rate.set(2)
@@ -376,7 +376,7 @@ def test_override_blocks_may_end_in_any_order(flags: dflag.FlagRegistry, order: 
 
 def test_an_override_block_drops_what_was_set_inside_also_before_a_later_block(flags: dflag.FlagRegistry) -> None:
     """
-    What is set in a block lasts as long as the block.
+    The end of an outer block drops what was set in it, also when an inner block is still open.
     """
     rate = flags.dyn_int("rate", 1)
     outer, inner = flags.override({rate: 10}), flags.override({rate: 11})
@@ -393,7 +393,7 @@ def test_an_override_block_that_is_overtaken_while_it_ends_brings_back_what_was_
     flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Another thread may set the flag, or end the block around it, between its last commit and its end.
+    A block restores the earlier value when, between its last commit and its end, the outer block ends or a flag is set.
     """
     rate, store = flags.dyn_int("rate", 1), store_of_registry(flags)
     outer, report = flags.override({rate: 2}), store.report
@@ -416,7 +416,7 @@ def test_an_override_block_that_is_overtaken_while_it_ends_brings_back_what_was_
 
 def test_override_block_restores_what_was_before(flags: dflag.FlagRegistry) -> None:
     """
-    Also when it is left by an exception, and by an outer override.
+    Nested blocks that an exception leaves restore the value that was set before them.
     """
     rate = flags.dyn_int("rate", 1)
     rate.set(2)
@@ -427,7 +427,7 @@ def test_override_block_restores_what_was_before(flags: dflag.FlagRegistry) -> N
 
 def test_writers_in_many_threads_lose_nothing(flags: dflag.FlagRegistry) -> None:
     """
-    Each writer's last value stands, every commit has its number, and readers see pairs that belong together.
+    With many writers each last value is kept, every commit has its number, and snapshots show whole commits.
     """
     counters = [flags.dyn_int(f"counter{i}", 0) for i in range(4)]
     first, last = flags.dyn_int("first", 0), flags.dyn_int("last", 0)
@@ -464,7 +464,7 @@ def test_writers_in_many_threads_lose_nothing(flags: dflag.FlagRegistry) -> None
 
 def test_secret_stands_nowhere(flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture) -> None:
     """
-    Not in messages, causes, contexts, pickles, history, layers or the log.
+    A secret value is not in error messages, causes, contexts, pickles, the history, the layers or the log.
     """
 
     def refuse(value: str) -> None:
@@ -482,7 +482,7 @@ def test_secret_stands_nowhere(flags: dflag.FlagRegistry, caplog: pytest.LogCapt
 
 def test_a_thread_that_sees_one_new_value_sees_no_old_one(flags: dflag.FlagRegistry) -> None:
     """
-    All values of a revision are set without another thread in between, however often threads are switched.
+    A reader that sees one new value of a revision sees all its new values, even with a switch interval of 1 µs.
     """
     names = [f"flag{number:04}" for number in range(2_000)]
     declared = [flags.dyn_int(name, 0) for name in names]
@@ -514,8 +514,8 @@ def test_a_thread_that_sees_one_new_value_sees_no_old_one(flags: dflag.FlagRegis
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="this system has no signals to threads")
 def test_a_signal_handler_may_set_flags_at_any_moment(flags: dflag.FlagRegistry) -> None:
     """
-    Also in the middle of a commit on the same thread: no revision is lost, snapshots agree with the flags, callbacks
-    and history go on from where they were, and time limits hold.
+    A signal handler that sets flags during a commit of its thread loses no revision; snapshots agree with the flags,
+    the changes that callbacks and history report stay consecutive, and time limits hold.
     """
     rate, other, timed = flags.dyn_int("rate", 0), flags.dyn_int("other", 0), flags.dyn_int("timed", 0)
     calls: dict[str, list[tuple[int, int]]] = {"rate": [], "other": []}
@@ -540,7 +540,7 @@ def test_a_signal_handler_may_set_flags_at_any_moment(flags: dflag.FlagRegistry)
         while time.monotonic() < deadline:
             number += 1
             rate.set(number)
-            for _ in range(20):  # a handler may come between two of these reads too, but not each time
+            for _ in range(20):  # a handler may also run between two of these reads, but not each time
                 snapshot = flags.snapshot()
                 if (snapshot[rate], snapshot[other]) == (rate.get(), other.get()):
                     break
@@ -557,7 +557,7 @@ def test_a_signal_handler_may_set_flags_at_any_moment(flags: dflag.FlagRegistry)
     handled = next(counter) - 1
     assert handled > 50
     assert wrong == 0
-    # One for each set, but for those that changed nothing, of which there are none, and two for the time limit.
+    # One revision for each `set()`, since each one changes its flag, and two for the time limit.
     assert flags.snapshot().revision == number + 2 * handled + 2
     for name, changes in calls.items():
         assert [new for _, new in changes[:-1]] == [old for old, _ in changes[1:]]
@@ -567,7 +567,7 @@ def test_a_signal_handler_may_set_flags_at_any_moment(flags: dflag.FlagRegistry)
 
 
 def test_a_kept_snapshot_leads_to_what_belonged_to_it() -> None:
-    """Commits, declarations and pins later, a snapshot still finds the layers that were in force with it."""
+    """A snapshot finds the layers that were in force with it after later commits, declarations and pins."""
     flags = dflag.FlagRegistry()
     rate = flags.dyn_int("rate", 50)
     burst = flags.dyn_int("burst", 5)
@@ -594,7 +594,7 @@ def test_callbacks_and_waiters_hear_of_a_commit_whose_signal_handler_raises(
     flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch, commits: int
 ) -> None:
     """
-    The error goes on to the caller, and the commit was made once, also when the handler has committed something itself.
+    A signal handler's error after a commit reaches the caller; the commit is made once and wakes callbacks and waiters.
     """
     rate, other = flags.dyn_int("rate", 1), flags.dyn_int("other", 1)
     called, woken = threading.Event(), threading.Event()
@@ -624,7 +624,7 @@ def test_callbacks_and_waiters_hear_of_a_commit_whose_signal_handler_raises(
 def test_an_error_of_a_signal_handler_before_a_step_goes_on_to_the_caller(
     flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A ValueError, too, which is what a step raises whose token is gone: nothing has changed then."""
+    """A signal handler's ValueError before a step reaches the caller although a step raises it too; nothing changes."""
     rate = flags.dyn_int("rate", 1)
 
     def interrupted(_step: Step) -> None:
@@ -639,7 +639,7 @@ def test_an_error_of_a_signal_handler_before_a_step_goes_on_to_the_caller(
 def test_at_no_call_of_a_step_does_a_snapshot_lead_to_other_layers(
     flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without the GIL another thread may look between any two of them."""
+    """A snapshot taken between any two calls of a step leads to the layers that belong to its values."""
     many = [flags.dyn_int(f"flag{number}", 0) for number in range(5)]
     looked = list[bool]()
     flags.snapshot()
@@ -668,7 +668,7 @@ def test_at_no_call_of_a_step_does_a_snapshot_lead_to_other_layers(
 
 def test_a_keyed_flag_without_a_registry_answers_beside_a_pin(flags: dflag.FlagRegistry) -> None:
     """
-    Its table is that of its store, which it may not have yet; without the GIL a read beside a pin asks for it.
+    While a pin is open, a keyed flag without a registry answers with its value in force, from its own store's table.
     """
     rate = dflag.dyn_int(1, by="tenant")
     for expected in (1, 2):
@@ -684,7 +684,7 @@ def test_what_a_commit_replaces_is_kept_before_anything_shows_the_new_state(
     flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Without the GIL a thread that has a snapshot may look between any two calls of the step.
+    A step keeps the state that a commit replaces before its first call that sets anything new.
     """
     flags.dyn_int("rate", 1)
     steps: list[list[Any]] = []
@@ -707,7 +707,7 @@ def test_what_a_commit_replaces_is_kept_before_anything_shows_the_new_state(
 
 def test_snapshots_that_are_kept_for_long_keep_only_what_belongs_to_them(flags: dflag.FlagRegistry) -> None:
     """
-    Kept ones, pins with values among them, still find their layers; what others in between led to is gone.
+    Kept snapshots and pins still find their layers, and the commits that no kept snapshot needs are dropped.
     """
     random = Random(1)
     many = [flags.dyn_int(f"flag{number}", 0) for number in range(4)]
@@ -733,7 +733,7 @@ def test_snapshots_that_are_kept_for_long_keep_only_what_belongs_to_them(flags: 
 
 def _length(snapshot: dflag.Snapshot) -> int:
     """
-    Count the commits that a snapshot leads to.
+    Return the number of commits that a snapshot leads to.
     """
     replaced, count = replaced_of(snapshot), 0
     while replaced:
@@ -743,7 +743,7 @@ def _length(snapshot: dflag.Snapshot) -> int:
 
 def test_a_block_whose_values_another_one_brings_back_makes_no_revision(flags: dflag.FlagRegistry) -> None:
     """
-    It was entered first, and is left first.
+    The end of an outer block whose value an inner block hides makes no revision.
     """
     rate = flags.dyn_int("rate", 0)
     outer, inner = flags.override({rate: 1}), flags.override({rate: 2})
@@ -758,7 +758,7 @@ def test_a_block_whose_values_another_one_brings_back_makes_no_revision(flags: d
 
 def test_blocks_of_two_threads_leave_nothing_behind(flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    One is entered while the other one, which has set its values, says so, and is left before that one.
+    A block that another thread enters while the first block reports its commit, and that ends first, leaves no value.
     """
     rate = flags.dyn_int("rate", 50)
     store = store_of_registry(flags)
@@ -784,7 +784,7 @@ def test_a_flag_that_was_bound_since_a_snapshot_has_its_own_value(
     flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Without the interpreter lock a reader may have the snapshot from before the binding, and the flag has an override.
+    A store whose snapshot is from before a flag was bound returns the flag's own override and table.
     """
     store, before = store_of_registry(flags), flags.snapshot()
     rate = dflag.dyn_int(1, by="tenant")
@@ -796,7 +796,7 @@ def test_a_flag_that_was_bound_since_a_snapshot_has_its_own_value(
 
 
 def test_a_transaction_is_refused_after_another_commit(flags: dflag.FlagRegistry) -> None:
-    """Nothing of it shows; worked out again it goes through."""
+    """A transaction planned before another commit is refused and changes nothing; planned again it commits."""
     rate = flags.dyn_int("rate", 1)
     store = store_of_registry(flags)
     outdated = store.plan([(rate, "file", Entry(2))])

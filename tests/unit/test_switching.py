@@ -1,5 +1,5 @@
 """
-Short waits for the interpreter lock: what becomes of the interval, which is the whole process's.
+`short_waits` shortens the switch interval of the process and restores it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @pytest.fixture(name="usual", autouse=True)
 def _usual() -> Iterator[float]:
     """
-    Return the interval that a test begins with, and put it back.
+    Yield the interval that a test begins with, and restore it afterwards.
     """
     usual = sys.getswitchinterval()
     yield usual
@@ -34,7 +34,7 @@ def _usual() -> Iterator[float]:
 
 def test_the_interval_is_short_within_and_as_before_after(usual: float) -> None:
     """
-    It is put back by an exception too.
+    `short_waits` shortens the interval within its block and restores it at the end, also after an exception.
     """
     with short_waits:
         assert sys.getswitchinterval() < usual / 10
@@ -47,7 +47,7 @@ def test_the_interval_is_short_within_and_as_before_after(usual: float) -> None:
 
 def test_blocks_overlap_and_nest(usual: float) -> None:
     """
-    The last of those that overlap puts the interval back, whichever that is.
+    When blocks overlap or nest, the one that ends last restores the interval.
     """
     entered, leave = threading.Event(), threading.Event()
 
@@ -70,7 +70,7 @@ def test_blocks_overlap_and_nest(usual: float) -> None:
 @pytest.mark.parametrize("seconds", [0.02, 5e-6])
 def test_an_interval_that_the_program_sets_meanwhile_stays(seconds: float) -> None:
     """
-    A program that sets one knows why.
+    An interval that the program sets within the block stays after the block.
     """
     with short_waits:
         sys.setswitchinterval(seconds)
@@ -80,7 +80,7 @@ def test_an_interval_that_the_program_sets_meanwhile_stays(seconds: float) -> No
 
 def test_an_odd_interval_is_put_back_exactly(usual: float) -> None:
     """
-    The system keeps whole microseconds and cuts the rest; not a microsecond is lost with each block.
+    A block restores the interval without losing a microsecond, though the system cuts it to whole microseconds.
     """
     for microseconds in range(190, 5_001, 37):
         sys.setswitchinterval((microseconds + 0.5) / 1e6)
@@ -92,7 +92,7 @@ def test_an_odd_interval_is_put_back_exactly(usual: float) -> None:
 
 def test_an_interval_that_is_shorter_stays(usual: float) -> None:
     """
-    A program that has a shorter one than ours waits no longer for us.
+    `short_waits` keeps an interval of the program that is shorter than its own.
     """
     sys.setswitchinterval(5e-6)
     with short_waits:
@@ -104,7 +104,7 @@ def test_an_interval_that_is_shorter_stays(usual: float) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_child_forked_within_has_the_usual_interval(usual: float) -> None:
     """
-    Nobody else would put it back there, where the thread that is within may not live on; one that does may leave.
+    A child forked within the block has the usual interval, and can end the block and enter another one.
     """
     with short_waits:
         child = os.fork()
@@ -123,7 +123,7 @@ def test_a_child_forked_within_has_the_usual_interval(usual: float) -> None:
 @pytest.mark.parametrize("seconds", [None, 0.02])
 def test_a_fork_within_changes_nothing_in_the_parent(usual: float, seconds: float | None) -> None:
     """
-    The short interval goes on after it, and one that the program has set meanwhile stays.
+    A fork within the block changes the parent's interval neither within the block nor after it.
     """
     with short_waits:
         if seconds is not None:
@@ -139,7 +139,7 @@ def test_a_fork_within_changes_nothing_in_the_parent(usual: float, seconds: floa
 
 def test_an_updater_reads_in_haste_and_judges_at_leisure(flags: dflag.FlagRegistry, usual: float) -> None:
     """
-    A user's parsers and validators run as the program has set it, also after a reading that failed.
+    The updater reads sources with a short interval and validates with the usual one, also after a failed reading.
     """
     seen: dict[str, float] = {}
 

@@ -1,5 +1,5 @@
 """
-What edits of layers lead to.
+A transaction calculates the values that edits of layers lead to.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ RANKING = (OVERRIDE, "late", "early", COMMAND_LINE, ENVIRONMENT)
 
 
 def test_the_highest_layer_with_a_value_wins() -> None:
-    """By the ranking and not by when a layer was filled; with none the default shows."""
+    """The ranking decides which layer is the highest, not the order of entries; with none of them it is the default."""
     assert highest_layer({"early": Entry(1), "late": Entry(2)}, RANKING) == "late"
     assert highest_layer({ENVIRONMENT: Entry(1), COMMAND_LINE: Entry(2)}, RANKING) == COMMAND_LINE
     assert highest_layer({"elsewhere": Entry(1)}, RANKING) == DEFAULT
 
 
 def test_a_map_merges_its_sources_down_to_the_first_layer_of_the_program(flags: dflag.FlagRegistry) -> None:
-    """A later source wins key by key; the command line hides the sources that rank beneath it."""
+    """A map takes each key from the highest source; the command line hides the sources below it."""
     limits = flags.dyn_map("limits", {}, keys="?", of="int")
     early, late = Entry({"a": 1, "b": 1}), Entry({"b": 2})
     assert merged_value(limits, {"early": early, "late": late}, RANKING) == {"a": 1, "b": 2}
@@ -36,7 +36,7 @@ def test_a_map_merges_its_sources_down_to_the_first_layer_of_the_program(flags: 
 
 
 def test_only_an_override_has_a_time_limit(flags: dflag.FlagRegistry) -> None:
-    """A deadline in any other layer would drop nothing."""
+    """A flag is timed when its override has a deadline, and not when an entry of another layer has one."""
     rate, store = flags.dyn_int("rate", 1), store_of_registry(flags)
     assert store.plan([(rate, OVERRIDE, Entry(2, None, 5.0))]).timed == {rate}
     assert store.plan([(rate, OVERRIDE, Entry(2))]).timed == frozenset()
@@ -44,7 +44,7 @@ def test_only_an_override_has_a_time_limit(flags: dflag.FlagRegistry) -> None:
 
 
 def test_a_transaction_changes_nothing_before_it_is_committed(flags: dflag.FlagRegistry) -> None:
-    """It tells the old value, the new one and where that comes from; an edit beneath another layer is no difference."""
+    """A planned transaction lists old value, new value and origin, omits hidden edits, and changes no value."""
     rate, hidden = flags.dyn_int("rate", 1), flags.dyn_int("hidden", 1)
     hidden.set(5)
     store = store_of_registry(flags)
@@ -56,7 +56,7 @@ def test_a_transaction_changes_nothing_before_it_is_committed(flags: dflag.FlagR
 
 
 def test_a_trial_begins_with_the_defaults(flags: dflag.FlagRegistry) -> None:
-    """What is in force does not count: the command asks what a program would start with."""
+    """A trial ignores the values in force and shows its edits over the defaults."""
     rate, other = flags.dyn_int("rate", 1), flags.dyn_int("other", 1)
     rate.set(5)
     store = store_of_registry(flags)
@@ -68,7 +68,7 @@ def test_a_trial_begins_with_the_defaults(flags: dflag.FlagRegistry) -> None:
 def test_a_comparison_that_raises_is_reported_once_and_quotes_no_secret(
     flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each value counts as another one; the message of the exception may hold what it compares."""
+    """Values whose comparison raises count as changed; each flag logs the error once, a secret one without its text."""
 
     class Token:
         def __init__(self, text: str) -> None:
@@ -77,7 +77,7 @@ def test_a_comparison_that_raises_is_reported_once_and_quotes_no_secret(
         def __eq__(self, other: object) -> bool:
             raise ArithmeticError(f"cannot compare {self.text}")
 
-        __hash__ = None  # type: ignore[assignment]  # as it should be beside an __eq__
+        __hash__ = None  # type: ignore[assignment]  # as is right for a class with an __eq__
 
     for name, secret in (("token", True), ("stamp", False)):
         flag = flags.dyn_custom(name, Token("first"), parse=Token, secret=secret)

@@ -1,5 +1,5 @@
 """
-What readings would do, without a commit.
+A trial shows what readings would do, without a commit.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _declare_rate_and_burst(flags: dflag.FlagRegistry) -> None:
 
 
 def test_a_trial_shows_the_values_over_the_defaults_and_changes_nothing(flags: dflag.FlagRegistry) -> None:
-    """A later source ranks higher; what the program has set counts for nothing."""
+    """A trial shows the values of the highest source over the defaults, ignores overrides and commits nothing."""
     rate, burst = flags.dyn_int("rate", 1), flags.dyn_int("burst", 1)
     burst.set(9)
     readings = [("low", NOTHING, _reading(rate="2")), ("high", NOTHING, _reading(rate="3", burst="many"))]
@@ -46,7 +46,7 @@ def test_a_trial_shows_the_values_over_the_defaults_and_changes_nothing(flags: d
 
 
 def test_a_trial_says_why_a_registry_validator_refuses(flags: dflag.FlagRegistry) -> None:
-    """As the commit would."""
+    """The error of a trial carries the message of the registry validator that refuses the values."""
     flags.dyn_int("rate", 1)
 
     @flags.validator
@@ -72,7 +72,7 @@ def test_a_trial_says_why_a_registry_validator_refuses(flags: dflag.FlagRegistry
 def test_rules_are_tried_beneath_the_sources_above_as_an_updater_does(
     flags: dflag.FlagRegistry, low: Mapping[str, str], high: Mapping[str, str], rejected: list[str]
 ) -> None:
-    """Each reading is a layer of its own, also when several have one name."""
+    """A trial rejects the same rules as an updater, and keeps readings with the same name as separate layers."""
     _declare_rate_and_burst(flags)
     trial = try_readings(store_of_registry(flags), [("s", NOTHING, _reading(**each)) for each in (low, high)])
     assert [key for batch in trial.batches for key in batch.state.rejected] == rejected
@@ -82,7 +82,7 @@ def test_rules_are_tried_beneath_the_sources_above_as_an_updater_does(
 
 
 def test_rules_are_tried_on_plain_values_that_were_there_before(flags: dflag.FlagRegistry) -> None:
-    """The registry in force holds none of them."""
+    """A trial checks a rule against the plain values of the state before, which the registry does not hold."""
     _declare_rate_and_burst(flags)
     store = store_of_registry(flags)
     before = try_readings(store, [("s", NOTHING, _reading(rate="90", burst="80"))]).batches[0].state

@@ -1,5 +1,5 @@
 """
-Which of several writers goes next.
+`Turns` decides which of several writers goes next.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def _turns_of(monkeypatch: pytest.MonkeyPatch) -> Turns:
 
 
 class Writer:
-    """A writer in a thread of its own, whose attempts fail until it is told otherwise."""
+    """A writer in a thread of its own, whose first *failures* attempts fail."""
 
     def __init__(self, turns: Turns, failures: float = 0) -> None:
         self._failures = failures
@@ -49,7 +49,7 @@ class Writer:
 
 @pytest.fixture(name="waiting")
 def _waiting(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Return what is set when a writer is about to wait for another."""
+    """Return an event that is set when a writer is about to wait for another."""
     waiting, pause = threading.Event(), _turns._Turn.pause
 
     def note_and_pause(turn: _turns._Turn) -> None:
@@ -61,13 +61,13 @@ def _waiting(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 
 
 def test_an_attempt_is_made_until_it_returns_something(turns: Turns) -> None:
-    """None says that another writer was first."""
+    """`run()` repeats an attempt that returns None, and returns the first other result."""
     results = iter([None, None, 3, 4])
     assert turns.run(lambda: next(results)) == 3
 
 
 def test_an_attempt_that_raises_ends_the_turn(turns: Turns) -> None:
-    """The writers that wait for it go on."""
+    """An attempt that raises during its turn ends the turn, and the next writer is not blocked."""
     failures = iter([None] * _turns._ATTEMPTS_WITHOUT_TURN)
 
     def attempt() -> bool | None:
@@ -81,7 +81,7 @@ def test_an_attempt_that_raises_ends_the_turn(turns: Turns) -> None:
 
 
 def test_a_writer_that_failed_often_goes_first(turns: Turns, waiting: threading.Event) -> None:
-    """New ones wait until it has ended."""
+    """A writer that has failed eight times goes first: new writers wait until it has ended."""
     unlucky = Writer(turns, failures=_turns._ATTEMPTS_WITHOUT_TURN)
     assert unlucky.has_failed.wait(DEADLINE_SECONDS)
     new = Writer(turns)
@@ -93,7 +93,7 @@ def test_a_writer_that_failed_often_goes_first(turns: Turns, waiting: threading.
 
 
 def test_a_writer_that_failed_seldom_makes_nobody_wait(turns: Turns, waiting: threading.Event) -> None:
-    """As long as it has not failed for the eighth time."""
+    """A writer that has failed seven times has no turn, so no other writer waits for it."""
     unlucky = Writer(turns, failures=_turns._ATTEMPTS_WITHOUT_TURN - 1)
     assert unlucky.has_failed.wait(DEADLINE_SECONDS)
     Writer(turns).end()
@@ -102,7 +102,7 @@ def test_a_writer_that_failed_seldom_makes_nobody_wait(turns: Turns, waiting: th
 
 
 def test_a_writer_that_hangs_stops_no_other_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is no lock: the others go on after a while."""
+    """Other writers continue after a time limit when the writer whose turn it is hangs."""
     monkeypatch.setattr(_turns, "_TURN_SECONDS", 0.01)
     turns = Turns()
     unlucky = Writer(turns, failures=_turns._ATTEMPTS_WITHOUT_TURN)
@@ -112,7 +112,7 @@ def test_a_writer_that_hangs_stops_no_other_for_good(monkeypatch: pytest.MonkeyP
 
 
 def test_a_writer_does_not_wait_for_its_own_turn(turns: Turns) -> None:
-    """As when a parser sets another flag."""
+    """A `run()` inside an attempt, as when a parser sets another flag, does not wait for the turn of its own thread."""
     results = iter([None] * _turns._ATTEMPTS_WITHOUT_TURN)
     began = time.monotonic()
     assert turns.run(lambda: next(results, turns.run(lambda: True)))
@@ -120,7 +120,7 @@ def test_a_writer_does_not_wait_for_its_own_turn(turns: Turns) -> None:
 
 
 def test_a_forked_child_waits_for_no_thread_of_its_parent(turns: Turns, waiting: threading.Event) -> None:
-    """The one whose turn it was does not live there."""
+    """A forked child does not wait for the turn of a thread of its parent."""
     unlucky = Writer(turns, failures=_turns._ATTEMPTS_WITHOUT_TURN)
     assert unlucky.has_failed.wait(DEADLINE_SECONDS)
     turns.after_fork_in_child()

@@ -1,5 +1,5 @@
 """
-Flags that a library makes and a program binds.
+Unbound flags, which a library declares and a program binds.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ DEADLINE_SECONDS = 10.0
 
 
 class Mode(enum.Enum):
-    """An enumeration of a user."""
+    """An enumeration of a program."""
 
     FAST = "fast"
     SAFE = "safe"
@@ -63,7 +63,7 @@ def test_each_kind_works_unbound(
     row: tuple[dflag.Flag[object], dflag.Flag[object], str, object], dynamic: bool
 ) -> None:
     """
-    It can be read, set by text and reset before any program has bound it.
+    A flag of each kind can be read, set by text and reset while it is unbound.
     """
     flag = row[dynamic]
     assert isinstance(flag, dflag.Flag)
@@ -75,7 +75,7 @@ def test_each_kind_works_unbound(
 
 def test_binding_names_the_flag_and_keeps_its_override(flags: dflag.FlagRegistry) -> None:
     """
-    The registry's sources then feed it, below the override.
+    A bound flag has its new name and its limits, keeps its override, and shows the registry's source after a reset.
     """
     rate = dflag.dyn_int(1, "Requests per second", min=1)
     rate.set(5)
@@ -94,7 +94,7 @@ def test_an_override_that_breaks_a_rule_of_the_registry_is_logged(
     flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture, is_set: bool
 ) -> None:
     """
-    Binding keeps it, and everything else is refused from then on.
+    Binding logs once that a registry validator refuses the flag's override, and logs nothing without an override.
     """
     rate, low = dflag.dyn_int(1), flags.dyn_int("low", 3)
 
@@ -112,7 +112,7 @@ def test_an_override_that_breaks_a_rule_of_the_registry_is_logged(
 
 def test_override_with_a_time_limit_still_drops_after_binding(flags: dflag.FlagRegistry) -> None:
     """
-    The limit moves with the flag.
+    The time limit of an override that was set before binding still drops it afterwards.
     """
     rate = dflag.dyn_int(1)
     rate.set(5, ttl_seconds=0.05)
@@ -122,7 +122,7 @@ def test_override_with_a_time_limit_still_drops_after_binding(flags: dflag.FlagR
 
 def test_one_flag_binds_once_and_to_a_free_name(flags: dflag.FlagRegistry) -> None:
     """
-    A refused binding leaves the flag unbound.
+    A flag cannot be bound to a taken or bad name, can be bound afterwards, and cannot be bound a second time.
     """
     rate = dflag.dyn_int(1)
     flags.int("taken", 1)
@@ -138,7 +138,7 @@ def test_one_flag_binds_once_and_to_a_free_name(flags: dflag.FlagRegistry) -> No
 
 def test_bad_default_is_a_definition_error() -> None:
     """
-    There as everywhere.
+    A default that breaks the limit of an unbound flag raises `DefinitionError`.
     """
     with pytest.raises(dflag.DefinitionError, match="expected an int of at most 3, got 5"):
         dflag.dyn_int(5, max=3)
@@ -146,7 +146,7 @@ def test_bad_default_is_a_definition_error() -> None:
 
 def test_name_is_for_a_class_of_flags_alone(flags: dflag.FlagRegistry) -> None:
     """
-    It is kept beside the flag, and binding by hand under another name ignores it.
+    The argument `name` is kept for a class of flags, and `bind()` under another name ignores it.
     """
     rate, port = dflag.dyn_int(1, name="api.rate"), dflag.int(8080)
     assert (bind_name_of(rate), bind_name_of(port), rate.name) == ("api.rate", None, "(unbound)")
@@ -157,7 +157,7 @@ def test_name_is_for_a_class_of_flags_alone(flags: dflag.FlagRegistry) -> None:
 @pytest.mark.parametrize("declare", [dflag.int, dflag.dyn_int, dflag.dyn_enum, dflag.custom])
 def test_name_must_be_one_that_a_key_may_have(declare: Callable[..., object]) -> None:
     """
-    Anything but a text is a wrong argument; a text with other characters could never be bound.
+    A `name` that is not a text raises `ArgumentError`, and one with wrong characters or length `DefinitionError`.
     """
     options = {"parse": int} if declare is dflag.custom else {}
     default = Mode.FAST if declare is dflag.dyn_enum else 1
@@ -172,7 +172,7 @@ def test_name_must_be_one_that_a_key_may_have(declare: Callable[..., object]) ->
 
 def test_what_is_wrong_is_told_where_it_was_declared() -> None:
     """
-    The place of a flag is that of the call, whatever functions of dflag stand between.
+    `declared_at()` of an unbound flag returns the file and the line of the call that declared it.
     """
     for flag in (dflag.int(1), dflag.dyn_int(1), dflag.dyn_json({})):
         file, line = declared_at(flag)
@@ -182,7 +182,7 @@ def test_what_is_wrong_is_told_where_it_was_declared() -> None:
 
 def test_unbound_flag_is_light() -> None:
     """
-    A library may declare thousands: a flag that nobody sets or binds costs what one of a registry does, or less.
+    An unbound flag that nobody sets takes less than 500 bytes.
     """
     kept = [dflag.dyn_int(1)]
     gc.collect()
@@ -198,7 +198,7 @@ def test_unbound_flag_is_light() -> None:
 @pytest.mark.parametrize("use", ["set", "validator", "on_change", "override", "changes"])
 def test_first_use_makes_what_it_needs(use: str) -> None:
     """
-    What a flag is told before it is bound holds, and goes with it.
+    An unbound flag has no store until its first use; overrides, validators and callbacks stay with it when it is bound.
     """
     rate, seen = dflag.dyn_int(1), []
     assert (rate.get(), rate.origin) == (1, "default")
@@ -233,7 +233,7 @@ def test_first_use_makes_what_it_needs(use: str) -> None:
 
 def test_two_unbound_flags_are_overridden_apart() -> None:
     """
-    Each has a store of its own as soon as one is needed.
+    Two unbound flags in one override have their own values and their own stores.
     """
     one, other = dflag.dyn_int(1), dflag.dyn_int(1)
     with testing.override({one: 2, other: 3}):
@@ -243,7 +243,7 @@ def test_two_unbound_flags_are_overridden_apart() -> None:
 
 def test_reads_of_an_unbound_flag_are_live_within_a_pin(flags: dflag.FlagRegistry) -> None:
     """
-    A pin of a registry holds no flag that is not its own.
+    `get()` of an unbound flag returns its current value while a registry is pinned.
     """
     rate = dflag.dyn_int(1)
     with flags.pinned():
@@ -254,7 +254,7 @@ def test_reads_of_an_unbound_flag_are_live_within_a_pin(flags: dflag.FlagRegistr
 
 def test_threads_that_come_first_together_agree() -> None:
     """
-    Of writers and a binding at the same moment none is lost: the flag ends in the registry, with every validator.
+    When two threads add validators while a third binds the flag, it is in the registry with both validators.
     """
     for _ in range(200):
         flags, rate = dflag.FlagRegistry(), dflag.dyn_int(0)
@@ -287,7 +287,7 @@ def test_threads_that_come_first_together_agree() -> None:
 
 def test_one_of_two_bindings_at_once_is_refused() -> None:
     """
-    The flag belongs to one registry, whatever the order.
+    When two threads bind one flag to two registries, one binding is refused and one registry has the flag.
     """
     for _ in range(200):
         rate, registries = dflag.dyn_int(0), (dflag.FlagRegistry(), dflag.FlagRegistry())
@@ -318,7 +318,7 @@ def test_one_of_two_bindings_at_once_is_refused() -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_unbound_flag_can_be_set_in_a_forked_child() -> None:
     """
-    Though it had no store when the process was forked, and a thread may be in the middle of making one for another.
+    A flag without a store can be set in a forked child, also when a thread of the parent makes stores at the fork.
     """
     rate, stop = dflag.dyn_int(1), threading.Event()
 
@@ -345,7 +345,7 @@ def test_unbound_flag_can_be_set_in_a_forked_child() -> None:
 @pytest.mark.parametrize("arguments", [("rate", 5), ("rate", 5, "Help"), (5, "Help", "rate")])
 def test_the_name_in_the_place_of_the_default_is_refused(kind: str, arguments: tuple[object, ...]) -> None:
     """
-    The methods of a registry take the name first; the error says what goes where.
+    A name in the place of the default raises `ArgumentError`, which says that the default comes first.
     """
     function = getattr(dflag, kind)
     options = {"keys": "*"} if "map" in kind else {"parse": str} if "custom" in kind else {}
