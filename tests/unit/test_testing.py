@@ -1,5 +1,5 @@
 """
-The volume that publishes as the kubelet does.
+`ConfigMapVolume` publishes as the kubelet does.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _names(path: Path) -> set[str]:
 
 def test_layout_is_that_of_the_kubelet(tmp_path: Path) -> None:
     """
-    Keys are links through ``..data``, itself a link to a directory named by the time.
+    Keys are links through ``..data``, which is a link to a directory named after the time.
     """
     assert ConfigMapVolume(tmp_path).write({"a": "1", "d/b": b"\xff"})
 
@@ -50,7 +50,7 @@ def test_layout_is_that_of_the_kubelet(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("strict_umask")
 def test_modes_do_not_depend_on_the_umask(tmp_path: Path) -> None:
     """
-    Directories have 0755 and files 0644, those made above the volume too.
+    Directories, also those made above the volume, have mode 0755 and files 0644, whatever the umask.
     """
     path = tmp_path / "x" / "y"
     ConfigMapVolume(path).write({"a": "1", "d/b": "2"})
@@ -63,7 +63,7 @@ def test_modes_do_not_depend_on_the_umask(tmp_path: Path) -> None:
 
 def test_unchanged_contents_publish_nothing(tmp_path: Path) -> None:
     """
-    Equal bytes are no change, whatever the modes.
+    `write()` of the bytes that are published returns False and publishes nothing, even if a file's mode differs.
     """
     volume = ConfigMapVolume(tmp_path)
     volume.write({"a": "1"})
@@ -76,7 +76,7 @@ def test_unchanged_contents_publish_nothing(tmp_path: Path) -> None:
 
 def test_old_sets_and_links_are_removed(tmp_path: Path) -> None:
     """
-    After a write only the present set and its links are there.
+    A write removes the old set and the links of removed keys.
     """
     volume = ConfigMapVolume(tmp_path)
     volume.write({"a": "1", "d/b": "2", "d/c": "3"})
@@ -88,7 +88,7 @@ def test_old_sets_and_links_are_removed(tmp_path: Path) -> None:
 
 def test_update_and_remove_keep_the_rest(tmp_path: Path) -> None:
     """
-    Single keys can be set and removed; a key that is not there is an error.
+    `update()` and `remove()` change only the keys given; removing a missing key raises `KeyError`.
     """
     volume = ConfigMapVolume(tmp_path)
     assert volume.read() == {}
@@ -131,7 +131,7 @@ def test_an_empty_set_is_an_empty_directory(tmp_path: Path) -> None:
 )
 def test_refuses_the_names_that_the_kubelet_refuses(tmp_path: Path, name: str) -> None:
     """
-    A bad name is refused before anything is touched.
+    A name that the kubelet refuses is refused before anything is written.
     """
     volume = ConfigMapVolume(tmp_path / "volume")
 
@@ -158,7 +158,7 @@ def test_refuses_the_names_that_the_kubelet_refuses(tmp_path: Path, name: str) -
 )
 def test_refuses_what_is_no_text(tmp_path: Path, values: Any) -> None:
     """
-    A value or a name of another type is refused before anything is touched, however it is given.
+    A value or a name that is not a text raises `TypeError` before `write()`, `update()` or `steps()` writes anything.
     """
     volume = ConfigMapVolume(tmp_path / "volume")
     with pytest.raises(TypeError, match="expected"):
@@ -179,7 +179,7 @@ def test_refuses_what_is_no_text(tmp_path: Path, values: Any) -> None:
 
 def test_refuses_what_utf_8_cannot_hold(tmp_path: Path) -> None:
     """
-    Half a character is refused, and does not show in the error, as it may be of a secret.
+    A lone surrogate is refused with an error that has no cause, because the text may be a secret.
     """
     with pytest.raises(ValueError, match="a: expected bytes, or a text that can be encoded") as caught:
         ConfigMapVolume(tmp_path / "volume").write({"a": "hunter2\ud800"})
@@ -189,7 +189,7 @@ def test_refuses_what_utf_8_cannot_hold(tmp_path: Path) -> None:
 
 def test_refuses_two_names_for_one_file(tmp_path: Path) -> None:
     """
-    Two names that mean one file are refused in one set; in an update the new one replaces the old.
+    Two names of one file are refused in one set; in an update the new name replaces the published one.
     """
     volume = ConfigMapVolume(tmp_path)
     volume.write({"a": "1"})
@@ -202,7 +202,7 @@ def test_refuses_two_names_for_one_file(tmp_path: Path) -> None:
 
 def test_refuses_a_file_where_a_directory_must_be(tmp_path: Path) -> None:
     """
-    One name cannot be a file and a directory.
+    A set is refused when one of its names is both a file and a directory.
     """
     with pytest.raises(ValueError, match="'a/b': expected a path whose directories are not files"):
         ConfigMapVolume(tmp_path).write({"a": "1", "a/b": "2"})
@@ -210,7 +210,7 @@ def test_refuses_a_file_where_a_directory_must_be(tmp_path: Path) -> None:
 
 def test_cleans_names(tmp_path: Path) -> None:
     """
-    Empty and ``.`` components are dropped, and a dot-file is a key like any other.
+    Empty and ``.`` components of a name are dropped, and a dot-file is an ordinary key.
     """
     volume = ConfigMapVolume(tmp_path)
     volume.write({"a//b": "1", "./c": "2", ".x": "3"})
@@ -220,7 +220,7 @@ def test_cleans_names(tmp_path: Path) -> None:
 
 def test_a_left_over_link_blocks_every_write(tmp_path: Path) -> None:
     """
-    A writer that died with ``..data_tmp`` made freezes the volume, and no directories pile up.
+    A link ``..data_tmp`` left by a writer that died makes every write fail, and failed writes leave nothing behind.
     """
     volume = ConfigMapVolume(tmp_path)
     volume.write({"a": "1"})
@@ -237,7 +237,7 @@ def test_a_left_over_link_blocks_every_write(tmp_path: Path) -> None:
 @pytest.mark.parametrize("legacy", [False, True])
 def test_steps_come_in_the_kubelets_order(tmp_path: Path, legacy: bool) -> None:
     """
-    New links come after the rename, or before it with older kubelets; old ones go after it.
+    Links of new keys are made after the rename, or before it with older kubelets; links of old keys are removed after.
     """
     volume = ConfigMapVolume(tmp_path, legacy=legacy)
     volume.write({"a": "1", "b": "2"})
@@ -253,7 +253,7 @@ def test_steps_come_in_the_kubelets_order(tmp_path: Path, legacy: bool) -> None:
 
 def test_steps_name_what_is_deleted(tmp_path: Path) -> None:
     """
-    Of an old set each file is deleted in a step of its own, named as it was published.
+    Each file of an old set is deleted in a step of its own that has the file's key in its name.
     """
     volume = ConfigMapVolume(tmp_path)
     volume.write({"a": "1", "d/b": "2", "d/e/c": "3"})
@@ -267,7 +267,7 @@ def test_steps_name_what_is_deleted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("legacy", "mended"), [(False, True), (True, False)])
 def test_missing_links_are_made_again(tmp_path: Path, legacy: bool, mended: bool) -> None:
     """
-    A write of unchanged contents mends the links that a died writer left out; older kubelets never do.
+    A write of unchanged contents makes a missing link again; older kubelets do not.
     """
     volume = ConfigMapVolume(tmp_path, legacy=legacy)
     volume.write({"a": "1"})
@@ -278,7 +278,7 @@ def test_missing_links_are_made_again(tmp_path: Path, legacy: bool, mended: bool
 
 
 def _tree(directory: Path) -> dict[str, object]:
-    """Return all that lies below a directory: contents of files, targets of links, directories."""
+    """Return everything below a directory: contents of files, targets of links, True for directories."""
     return {
         path.relative_to(directory).as_posix(): os.readlink(path)
         if path.is_symlink()
@@ -299,12 +299,12 @@ TARGETS = {
     "a file": "..file",
     "an absolute path in the volume": "{directory}/volume/..set",
 }
-"""Where the kubelet never lets ``..data`` lead, and anybody else may."""
+"""Targets of ``..data`` that the kubelet never makes."""
 
 
 @pytest.fixture(name="strange")
 def _strange(tmp_path: Path) -> ConfigMapVolume:
-    """Make a volume without ``..data``, with an outside directory beside it, and in it what a link may lead to."""
+    """Return a volume without ``..data``, with a directory outside next to it, and in it possible targets of a link."""
     for directory in ("outside/deep", "volume/..set", "volume/plain"):
         (tmp_path / directory).mkdir(parents=True)
         (tmp_path / directory / "a").write_text("kept")
@@ -314,7 +314,7 @@ def _strange(tmp_path: Path) -> ConfigMapVolume:
 
 
 def _refused(volume: ConfigMapVolume, tree: Path) -> None:
-    """Assert that nothing can be written to the volume, and that trying leaves everything as it was."""
+    """Assert that writes to the volume are refused and change nothing below *tree*."""
     before = _tree(tree)
     for write in (volume.write, volume.update):
         with pytest.raises(ValueError, match="expected"):
@@ -325,7 +325,7 @@ def _refused(volume: ConfigMapVolume, tree: Path) -> None:
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_link_that_leads_elsewhere_is_refused(strange: ConfigMapVolume, tmp_path: Path, target: str) -> None:
     """
-    A volume whose ``..data`` leads anywhere but to a directory beside it is refused, and nothing is touched.
+    A volume whose ``..data`` leads anywhere but to a set in the volume is refused, and nothing is changed.
     """
     (strange.path / "..data").symlink_to(TARGETS[target].format(directory=tmp_path))
     _refused(strange, tmp_path)
@@ -333,7 +333,7 @@ def test_a_link_that_leads_elsewhere_is_refused(strange: ConfigMapVolume, tmp_pa
 
 def test_data_that_is_no_link_is_refused(strange: ConfigMapVolume, tmp_path: Path) -> None:
     """
-    A file or a directory named ``..data`` is somebody's own.
+    A volume whose ``..data`` is a file or a directory is refused, and nothing is changed.
     """
     data = strange.path / "..data"
     data.write_text("kept")
@@ -346,7 +346,7 @@ def test_data_that_is_no_link_is_refused(strange: ConfigMapVolume, tmp_path: Pat
 @pytest.mark.parametrize("target", ["outside", "volume", "nowhere"])
 def test_a_volume_that_is_a_link_is_refused(strange: ConfigMapVolume, tmp_path: Path, target: str) -> None:
     """
-    The directory itself is no link, be it to another volume.
+    A volume whose own path is a link is refused, even when the link leads to another volume.
     """
     (tmp_path / "link").symlink_to(target)
     _refused(ConfigMapVolume(tmp_path / "link"), tmp_path)
@@ -356,7 +356,7 @@ def test_a_volume_that_is_a_link_is_refused(strange: ConfigMapVolume, tmp_path: 
 @pytest.mark.parametrize("name", ["b", "b/c"])
 def test_what_stands_where_a_key_goes_is_kept(tmp_path: Path, what: str, name: str) -> None:
     """
-    A key whose link cannot be made, since something else stands there, is refused before anything is published.
+    A key whose link cannot be made, because something else is there, is refused before anything is published.
     """
     volume = ConfigMapVolume(tmp_path / "volume")
     volume.write({"a": "1"})
@@ -380,7 +380,7 @@ def test_what_stands_where_a_key_goes_is_kept(tmp_path: Path, what: str, name: s
 
 def test_what_took_the_place_of_a_link_is_kept(tmp_path: Path) -> None:
     """
-    A key that is removed takes its own link with it, and no file that somebody has put there instead.
+    A removed key leaves a file in place that somebody has put where its link was.
     """
     volume = ConfigMapVolume(tmp_path)
     volume.write({"a": "1", "b": "2"})
@@ -394,7 +394,7 @@ def test_what_took_the_place_of_a_link_is_kept(tmp_path: Path) -> None:
 
 def test_links_in_a_set_are_not_followed(tmp_path: Path) -> None:
     """
-    A link in the published set is neither published again as what it leads to, nor followed when the set is deleted.
+    A link in the published set makes `update()` fail, and is not followed when the set is deleted.
     """
     volume = ConfigMapVolume(tmp_path / "volume")
     volume.write({"a": "1", "d/b": "2"})
@@ -415,7 +415,7 @@ def test_links_in_a_set_are_not_followed(tmp_path: Path) -> None:
 
 def test_a_set_that_is_gone_is_replaced(tmp_path: Path) -> None:
     """
-    A link ``..data`` to nowhere, of which the set was deleted, is as good as none.
+    A volume whose ``..data`` leads to a deleted set reads as empty and can be written.
     """
     volume = ConfigMapVolume(tmp_path)
     volume.write({"a": "1"})
@@ -430,7 +430,7 @@ def test_a_set_that_is_gone_is_replaced(tmp_path: Path) -> None:
 
 def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    A disk that is full, or a rename that fails, leaves the volume as it was, and the next write works.
+    A write that fails at a full disk or at a rename leaves the volume as it was, and the next write works.
     """
     volume = ConfigMapVolume(tmp_path)
     volume.write({"a": "1"})
@@ -453,7 +453,7 @@ def test_a_set_that_is_replaced_while_it_is_read_is_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     """
-    A reader gets one whole set, wherever in its reading another one was published and its own was deleted.
+    `read()` returns the new set when its own set is replaced and deleted at any of the calls that it makes.
     """
     volume, following = ConfigMapVolume(tmp_path), iter(["2"])
     volume.write({"a": "1", "b": "1"})
@@ -470,7 +470,7 @@ def test_a_set_that_is_replaced_while_it_is_read_is_read_again(
 
 def test_a_set_that_cannot_be_read_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    A failure that has another cause than a new set is raised at once.
+    `read()` raises an error that a new set did not cause.
     """
     volume = ConfigMapVolume(tmp_path)
     volume.write({"a": "1"})
@@ -481,7 +481,7 @@ def test_a_set_that_cannot_be_read_is_an_error(tmp_path: Path, monkeypatch: pyte
 
 def test_writers_at_once_lose_no_key(tmp_path: Path) -> None:
     """
-    Each adds its keys to what the others have published, also when all begin without a directory.
+    Four writers that update one volume at once lose no key, also when the directory does not exist yet.
     """
     path, start = tmp_path / "x" / "volume", threading.Barrier(4)
 
@@ -498,7 +498,7 @@ def test_writers_at_once_lose_no_key(tmp_path: Path) -> None:
 
 def test_a_write_that_is_refused_makes_no_directory(tmp_path: Path) -> None:
     """
-    What was made for the lock goes again when nothing was published, and what was there before stays.
+    A refused write removes the directories that it made for its lock, and keeps those that were there before.
     """
     (tmp_path / "x").mkdir()
     with pytest.raises(KeyError):
@@ -511,7 +511,7 @@ def test_a_directory_that_is_removed_before_it_is_locked_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    A writer never publishes into a directory that another one has removed meanwhile.
+    A writer makes and locks the directory again when another writer removed it before the lock was taken.
     """
     fcntl = pytest.importorskip("fcntl")
     flock, volume, locked = fcntl.flock, ConfigMapVolume(tmp_path / "volume"), []
@@ -532,7 +532,7 @@ def test_a_directory_that_is_removed_before_it_is_locked_is_made_again(
 @pytest.mark.parametrize("lacking", ["fcntl", "locks", "permission", "numbers"])
 def test_a_volume_is_written_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacking: str) -> None:
     """
-    Nothing prevents a write: no ``fcntl``, no locks, a directory that cannot be listed, inodes with changing numbers.
+    A write works without ``fcntl``, without locks, in a directory that cannot be opened, and with changing inodes.
     """
     volume = ConfigMapVolume(tmp_path)
     match lacking:

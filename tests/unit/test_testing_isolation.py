@@ -1,5 +1,5 @@
 """
-A registry that is as it was before, after a test.
+`isolated()` restores a registry after a test.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 @pytest.fixture(name="rate")
 def _rate(registry: FlagRegistry) -> DynamicFlag[int]:
-    """Declare a dynamic flag."""
+    """Return a dynamic flag with the default 50."""
     return registry.dyn_int("rate", 50)
 
 
 @pytest.fixture(name="port")
 def _port(registry: FlagRegistry) -> StaticFlag[int]:
-    """Declare a static flag."""
+    """Return a static flag with the default 80."""
     return registry.int("port", 80)
 
 
 def _state(registry: FlagRegistry) -> object:
-    """Return all that a block must leave alone, as far as the public surface shows it."""
+    """Return what a block must restore, as far as the public interface shows it."""
     shown = [
         (layer.origin, layer.value, layer.reason, layer.expires_in_seconds is None)
         for flag in registry
@@ -48,7 +48,7 @@ def test_brings_back_layers_and_the_freeze(
     registry: FlagRegistry, rate: DynamicFlag[int], port: StaticFlag[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Whatever was set, of every layer, is as before, whether it was there then or not, and static flags can be set again.
+    The values of every layer are as before the block, and static flags can be set again after a freeze inside it.
     """
     text, other = registry.dyn_string("text", "x"), registry.dyn_int("other", 1)
     revision = registry.apply({"rate": "60", "text": "y"}, source="first")
@@ -77,10 +77,10 @@ def test_changes_all_values_in_one_step_that_callbacks_hear_of(
     registry: FlagRegistry, rate: DynamicFlag[int], port: StaticFlag[int]
 ) -> None:
     """
-    Callbacks from before see the values go back, in one revision; those from inside have run, and are gone.
+    All values go back in one revision; callbacks from before the block see that, those added inside are removed.
     """
     heard: list[tuple[str, int, int]] = []
-    rate.on_change(lambda old, new: threading.Event().wait(0.05))  # a block waits for those too that take their time
+    rate.on_change(lambda old, new: threading.Event().wait(0.05))  # a block also waits for slow callbacks
     rate.on_change(lambda old, new: heard.append(("before", old, new)))
 
     with isolated(registry):
@@ -98,7 +98,7 @@ def test_changes_all_values_in_one_step_that_callbacks_hear_of(
 
 def test_brings_back_validators(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
     """
-    Checks of one flag and of several that were added inside are gone, and those from before stay.
+    Validators of flags and of the registry that were added inside are removed, and those from before stay.
     """
 
     @rate.validator
@@ -135,7 +135,7 @@ def _raise() -> None:
 
 def test_leaves_a_registry_alone_that_nobody_touched(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
     """
-    A block in which nothing happens is no revision.
+    A block in which nothing happens makes no revision.
     """
     rate.set(60)
     revision = registry.snapshot().revision
@@ -148,7 +148,7 @@ def test_leaves_a_registry_alone_that_nobody_touched(registry: FlagRegistry, rat
 
 def test_time_limits_run_on(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
     """
-    An override that ends while the block lasts stays ended; one that has time left ends by itself afterwards.
+    An override whose time limit ends inside the block stays dropped; one with time left is restored and ends later.
     """
     other = registry.dyn_int("other", 1)
     heard: list[int] = []
@@ -180,8 +180,8 @@ def test_time_limits_run_on(registry: FlagRegistry, rate: DynamicFlag[int]) -> N
 
 def test_flags_declared_inside_stay(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
     """
-    A flag of a module that the test imported first is there afterwards too, with its callbacks, and with what a source
-    from before holds for it, but without what the test has set.
+    A flag declared inside keeps its callbacks and validators, and has the value of a source from before, not the
+    values set inside.
     """
     heard: list[int] = []
     registry.apply({"late": "7", "rate": "60"}, source="config")
@@ -205,7 +205,7 @@ def test_sources_are_forgotten_and_ranked_as_before(
     registry: FlagRegistry, rate: DynamicFlag[int], caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    What a test named first ranks nowhere afterwards, and what was reported in it is reported to the next test too.
+    Sources named first inside lose their rank, and problems that a block reported are reported again in the next.
     """
     for _ in range(2):
         caplog.clear()
@@ -221,7 +221,7 @@ def test_sources_are_forgotten_and_ranked_as_before(
 
 def test_what_changed_no_value_is_forgotten_too(registry: FlagRegistry, caplog: pytest.LogCaptureFixture) -> None:
     """
-    A source that has only ever given names that no flag has is unknown again, and reported again.
+    The unknown keys of a source that set no flag are reported again in the next block; a new flag does not get them.
     """
     for _ in range(2):
         caplog.clear()
@@ -234,7 +234,7 @@ def test_what_changed_no_value_is_forgotten_too(registry: FlagRegistry, caplog: 
 
 def test_no_rule_holds_the_values_of_the_block(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
     """
-    Going back is never refused, as dropping an override is not, though a check across flags would not let it be set.
+    A registry validator that refuses the values from before the block does not prevent their return.
     """
     rate.set(7)
 
@@ -251,7 +251,7 @@ def test_no_rule_holds_the_values_of_the_block(registry: FlagRegistry, rate: Dyn
 
 def test_an_updater_from_before_runs_on(registry: FlagRegistry, rate: DynamicFlag[int], port: StaticFlag[int]) -> None:
     """
-    What a running updater has applied is there again, and it follows its source, within the block and afterwards.
+    An updater that runs before the block follows its source inside it and afterwards, and its values are restored.
     """
     source = MemorySource({"rate": "60", "port": "81"})
     with dflag.Updater.setup(registry, source) as updater:
@@ -260,7 +260,7 @@ def test_an_updater_from_before_runs_on(registry: FlagRegistry, rate: DynamicFla
                 source.update({"rate": str(value), "port": "81"})
                 assert updater.wait_for(partial(_shows, rate, value), timeout=10)
                 rate.set(5)
-            # What the source holds by now, not what it held before: nothing may show a value that is in no layer.
+            # The value is what the source holds now, not what it held before the block.
             assert updater.wait_for(partial(_shows, rate, value), timeout=10)
             assert (rate.origin, port.get()) == ("memory", 81)
         with pytest.raises(dflag.StaticFlagError):
@@ -274,7 +274,7 @@ def test_what_a_process_has_seen_of_rules_is_forgotten(
     registry: FlagRegistry, rate: DynamicFlag[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Neither a rule that was taken back inside nor a later moment concerns the next test.
+    A rule that was reverted in one block, and a later time that the block has seen, do not affect the next block.
     """
     hour = 11
     monkeypatch.setattr(CLOCK, "now", lambda: datetime(2026, 11, 28, hour, tzinfo=UTC))
@@ -294,7 +294,7 @@ def test_rules_that_an_updater_from_before_follows_are_as_before(
     registry: FlagRegistry, rate: DynamicFlag[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    One that was taken back stays so, and the moments that were to come are not missed.
+    A rule that an earlier updater reverted stays reverted, and one whose time comes inside the block stays in force.
     """
     now = [datetime(2026, 11, 28, 9, tzinfo=UTC)]
     monkeypatch.setattr(CLOCK, "now", lambda: now[0])
@@ -319,7 +319,7 @@ def test_an_updater_from_inside_is_stopped(
     registry: FlagRegistry, rate: DynamicFlag[int], port: StaticFlag[int], tmp_path: Path, how: str
 ) -> None:
     """
-    An updater that a test has left running neither writes to the registry afterwards nor keeps its source.
+    An updater that is left running inside is stopped, its values are dropped, and another one can follow its source.
     """
     volume = ConfigMapVolume(tmp_path / "volume")
     volume.write({"rate": "60", "port": "81"})
@@ -348,7 +348,7 @@ def test_an_updater_from_inside_is_stopped(
 
 def test_blocks_nest(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
     """
-    An inner block ends with what the outer one had when it began.
+    The end of an inner block restores the values that the outer block had when the inner one began.
     """
     with isolated(registry):
         registry.apply({"rate": "60"}, source="outer")
@@ -362,7 +362,7 @@ def test_blocks_nest(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
 
 def test_an_exception_leaves_nothing_behind(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
     """
-    A test that fails is undone as well, and its exception goes on.
+    An exception inside the block is raised, and the registry is still restored.
     """
 
     def fail() -> None:
@@ -377,7 +377,7 @@ def test_an_exception_leaves_nothing_behind(registry: FlagRegistry, rate: Dynami
 
 def test_decorates_functions(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
     """
-    Each call of a function, also of one that is awaited, is a block of its own.
+    Each call of a decorated function or coroutine function is a block of its own.
     """
 
     @isolated(registry)
@@ -395,7 +395,7 @@ def test_decorates_functions(registry: FlagRegistry, rate: DynamicFlag[int]) -> 
 
 def test_what_became_a_secret_stays_one(registry: FlagRegistry) -> None:
     """
-    A value that a Secret fed is masked afterwards too, wherever it was written down meanwhile.
+    A flag that got a value from a secret source inside stays secret, and the history does not show the value.
     """
     token = registry.dyn_string("token", "x")
     with isolated(registry):
@@ -410,7 +410,7 @@ def test_what_became_a_secret_stays_one(registry: FlagRegistry) -> None:
 
 def test_readers_see_the_registry_go_back_in_one_step(registry: FlagRegistry) -> None:
     """
-    A reader sees all flags as in the block or all as before it, although other threads write while the block ends.
+    A snapshot shows all flags as in the block or all as before it, also when other threads write while the block ends.
     """
     flags = [registry.dyn_int(f"flag_{number}", 0) for number in range(50)]
     noise = registry.dyn_int("noise", 0)
@@ -448,7 +448,7 @@ def test_readers_see_the_registry_go_back_in_one_step(registry: FlagRegistry) ->
 
 def test_a_change_at_the_very_end_is_undone_too(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
     """
-    What another thread sets while the block ends, as here a comparison of values does, is worked in anew.
+    A value that is set while the block ends, as here by a comparison of values, is undone too.
     """
 
     class Meddler:
@@ -472,7 +472,7 @@ def test_a_change_at_the_very_end_is_undone_too(registry: FlagRegistry, rate: Dy
 
 def test_refuses_what_is_no_registry(rate: DynamicFlag[int]) -> None:
     """
-    Only a registry can be isolated.
+    `isolated()` of a flag raises `TypeError`, which names what is accepted.
     """
     with pytest.raises(TypeError, match="expected registry as a FlagRegistry or a Flags class, got"):
         isolated(rate)  # type: ignore[arg-type]

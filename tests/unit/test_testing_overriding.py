@@ -1,5 +1,5 @@
 """
-Overrides of one registry or several, within blocks, functions, and the test cases of unittest and Django.
+`override()` of one registry or several, in blocks, functions, and the test cases of unittest and Django.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def _outcome(case: type[unittest.TestCase]) -> unittest.TestResult:
 
 def test_flags_of_several_registries(flags: dflag.FlagRegistry) -> None:
     """
-    One call overrides flags of different registries and flags that no program has bound.
+    One call overrides flags of different registries and unbound flags.
     """
     other = dflag.FlagRegistry()
     one, two, three = flags.dyn_int("a", 1), other.dyn_int("a", 1), dflag.dyn_int(1)
@@ -36,7 +36,7 @@ def test_flags_of_several_registries(flags: dflag.FlagRegistry) -> None:
 
 def test_one_bad_value_keeps_all_registries_as_they_are(flags: dflag.FlagRegistry) -> None:
     """
-    Values are validated before any is set, also when a later registry refuses its own.
+    No flag is set, and no callback runs, when the value for a flag of any registry is refused.
     """
     other = dflag.FlagRegistry()
     one, two = flags.dyn_int("a", 1), other.dyn_int("a", 1)
@@ -50,7 +50,7 @@ def test_one_bad_value_keeps_all_registries_as_they_are(flags: dflag.FlagRegistr
 
 def test_as_a_decorator_of_a_coroutine_function(flags: dflag.FlagRegistry) -> None:
     """
-    What is awaited runs under the override, and unittest goes on to take the method for a coroutine's.
+    A decorated coroutine method runs under the override, and unittest still awaits it.
     """
     rate = flags.dyn_int("rate_limit", 50)
     seen = []
@@ -67,7 +67,7 @@ def test_as_a_decorator_of_a_coroutine_function(flags: dflag.FlagRegistry) -> No
 
 def test_what_cannot_be_decorated(flags: dflag.FlagRegistry) -> None:
     """
-    A class would be lost to the test runner, and a generator would run outside of the override: both are refused.
+    Decorating a class, a generator function, a staticmethod or a classmethod raises `TypeError`.
     """
     rate = flags.dyn_int("rate_limit", 50)
 
@@ -84,7 +84,7 @@ def test_what_cannot_be_decorated(flags: dflag.FlagRegistry) -> None:
 
 def test_an_object_with_an_async_call_is_decorated(flags: dflag.FlagRegistry) -> None:
     """
-    What is awaited of an object whose ``__call__`` is async runs within the override.
+    The async ``__call__`` of a decorated object runs under the override until it is done.
     """
     rate = flags.dyn_int("rate_limit", 50)
 
@@ -102,7 +102,7 @@ def test_an_object_with_an_async_call_is_decorated(flags: dflag.FlagRegistry) ->
 
 def test_one_override_may_be_entered_again(flags: dflag.FlagRegistry) -> None:
     """
-    An override that was kept holds in each block that it is entered for, also in one inside of the other.
+    One override object may be entered again, also inside its own block, and holds until the outermost block ends.
     """
     rate = flags.dyn_int("rate_limit", 50)
     five = override({rate: 5})
@@ -116,7 +116,7 @@ def test_one_override_may_be_entered_again(flags: dflag.FlagRegistry) -> None:
 
 def test_as_a_decorator_it_holds_for_each_call(flags: dflag.FlagRegistry) -> None:
     """
-    A decorated function runs under the override whenever it is called, and only then.
+    A decorated function runs under the override at each call; outside the calls the flag keeps its value.
     """
     rate = flags.dyn_int("rate_limit", 50)
     read = override(flags, rate_limit=5)(rate.get)
@@ -125,7 +125,7 @@ def test_as_a_decorator_it_holds_for_each_call(flags: dflag.FlagRegistry) -> Non
 
 def test_unittest_restores_what_a_test_case_enters(flags: dflag.FlagRegistry) -> None:
     """
-    `enterContext`, `enterClassContext` and the decorator hold as long as unittest says.
+    An override lasts for one test with `enterContext` or the decorator, and for the class with `enterClassContext`.
     """
     rate = flags.dyn_int("rate_limit", 50)
     port = flags.int("port", 8080)
@@ -155,7 +155,7 @@ def test_unittest_restores_what_a_test_case_enters(flags: dflag.FlagRegistry) ->
 
 def test_asynchronous_test_cases_work_the_same(flags: dflag.FlagRegistry) -> None:
     """
-    A coroutine of an `IsolatedAsyncioTestCase` reads what its setUp has overridden.
+    A coroutine of an `IsolatedAsyncioTestCase` reads the value that `setUp` has overridden.
     """
     rate = flags.dyn_int("rate_limit", 50)
     seen = []
@@ -174,7 +174,7 @@ def test_asynchronous_test_cases_work_the_same(flags: dflag.FlagRegistry) -> Non
 
 def test_a_test_that_fails_restores_too(flags: dflag.FlagRegistry) -> None:
     """
-    The end of a test case restores the flags whatever has ended it.
+    A test case that fails restores the flags.
     """
     rate = flags.dyn_int("rate_limit", 50)
 
@@ -189,7 +189,7 @@ def test_a_test_that_fails_restores_too(flags: dflag.FlagRegistry) -> None:
 
 def test_test_runner_of_django(flags: dflag.FlagRegistry) -> None:
     """
-    Django's runner and its test case follow the same blocks, beside `override_settings`.
+    Overrides of a class and of a test hold under Django's runner and test case, next to `override_settings`.
     """
     django_test = pytest.importorskip("django.test")
     conf = pytest.importorskip("django.conf")

@@ -1,5 +1,5 @@
 """
-The updater that moves when told to.
+`SteppedUpdater` applies values only when a test calls it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def test_callbacks_have_run_when_a_step_returns(flags: dflag.FlagRegistry) -> None:
     """
-    After each call the value shows and every callback is done, those of the first set too.
+    When the constructor, a step or the end of the block returns, its values are in force and callbacks have run.
     """
     seen = []
     rate = flags.dyn_int("rate_limit", 50, on_change=lambda old, new: seen.append((old, new)))
@@ -31,7 +31,7 @@ def test_callbacks_have_run_when_a_step_returns(flags: dflag.FlagRegistry) -> No
 
 def test_no_thread_runs(flags: dflag.FlagRegistry) -> None:
     """
-    Between two steps there is no thread that was not there before.
+    After a step no thread runs that did not run before.
     """
     flags.dyn_int("rate_limit", 50, on_change=lambda old, new: None)
     before = set(threading.enumerate())
@@ -42,7 +42,7 @@ def test_no_thread_runs(flags: dflag.FlagRegistry) -> None:
 
 def test_update_keeps_other_keys_and_remove_drops_them(flags: dflag.FlagRegistry) -> None:
     """
-    The set is kept between steps, as in a ConfigMap; a key that is gone falls to the layer below.
+    `update()` keeps the other keys; `remove()` drops one key, whose flag then has the value of the layer below.
     """
     one, two = flags.dyn_int("a", 1), flags.dyn_int("b.c", 1)
     with SteppedUpdater(flags, {"a": "2"}) as steps:
@@ -53,12 +53,12 @@ def test_update_keeps_other_keys_and_remove_drops_them(flags: dflag.FlagRegistry
         with pytest.raises(KeyError):
             steps.remove("a")
         steps.write({})
-        assert two.get() == 3  # an emptied source counts as gone, whose values are kept
+        assert two.get() == 3  # an emptied source counts as missing, so its values are kept
 
 
 def test_bad_values_are_rejected_or_refused(flags: dflag.FlagRegistry) -> None:
     """
-    A bad value in a step is listed and the last good one stays; in the first set it raises.
+    A bad value in a step is listed in `rejected` and the last good one stays; in the first set it raises `UpdateError`.
     """
     rate = flags.dyn_int("rate_limit", 50)
     with pytest.raises(UpdateError):
@@ -71,7 +71,7 @@ def test_bad_values_are_rejected_or_refused(flags: dflag.FlagRegistry) -> None:
 
 def test_options_are_those_of_an_updater(flags: dflag.FlagRegistry) -> None:
     """
-    What an updater can be told, this one can.
+    `SteppedUpdater` takes the options of an updater, such as `atomic` and `name`.
     """
     one, two = flags.dyn_int("a", 1), flags.dyn_int("b", 1)
     with SteppedUpdater(flags, atomic=True, name="mine") as steps:
@@ -83,7 +83,7 @@ def test_options_are_those_of_an_updater(flags: dflag.FlagRegistry) -> None:
 
 def test_static_flags_are_settled_by_the_first_set(flags: dflag.FlagRegistry) -> None:
     """
-    As in a running program: later values for a static flag wait for a restart.
+    A static flag takes its value from the first set; later values are pending a restart.
     """
     port = flags.int("port", 8080)
     with SteppedUpdater(flags, {"port": "1"}) as steps:
@@ -93,7 +93,7 @@ def test_static_flags_are_settled_by_the_first_set(flags: dflag.FlagRegistry) ->
 
 def test_one_follows_another(flags: dflag.FlagRegistry) -> None:
     """
-    At the end its values and its name are free again, also when it is closed twice.
+    A `SteppedUpdater` drops its values and frees its name at the end of its block; a second `close()` does nothing.
     """
     rate = flags.dyn_int("rate_limit", 50)
     with SteppedUpdater(flags, {"rate_limit": "60"}) as first:
@@ -106,7 +106,7 @@ def test_one_follows_another(flags: dflag.FlagRegistry) -> None:
 
 def test_refuses_what_is_no_text(flags: dflag.FlagRegistry) -> None:
     """
-    A value of another type is refused with its name, and the set in force stays.
+    A value that is not a text raises `TypeError` with its key, and the set in force stays.
     """
     rate = flags.dyn_int("rate_limit", 50)
     with SteppedUpdater(flags, {"rate_limit": "60"}) as steps:
