@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Looks:
-    """What a session calls, which counts and may do anything."""
+    """The look that a session calls: counts the calls and calls `does`."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -43,7 +43,7 @@ class Looks:
 
 
 class Source(MemorySource):
-    """A source whose watch is what a test gives."""
+    """A source whose watch and token a test sets."""
 
     made: Watch | None = None
     problem: Exception | None = None
@@ -83,7 +83,7 @@ def _session(feed: Feed, looks: Looks) -> Iterator[Session]:
 
 
 def test_a_line_of_the_log_stays_one_line(looks: Looks, caplog: pytest.LogCaptureFixture) -> None:
-    """A name may be a path with a line end in it, and so may what a source says of itself."""
+    """A line end in a source's name or in its messages does not break a line of the log."""
     caplog.set_level("INFO", "dflag")
     source = Source({}, name="a\nb")
     source.problem = OSError("no\ndescriptors")
@@ -101,7 +101,7 @@ def test_a_line_of_the_log_stays_one_line(looks: Looks, caplog: pytest.LogCaptur
 
 
 def test_a_wake_is_a_look(session: Session, looks: Looks, feed: Feed, source: Source) -> None:
-    """A first one at once, and one for each call, whether of the source or of another thread."""
+    """The session looks at its sources when it starts, when a source wakes it, and when a thread calls `wake()`."""
     session.start_watching()
     session.start()
     assert eventually(lambda: looks.count >= 1 and not feed.dirty)
@@ -114,7 +114,7 @@ def test_a_wake_is_a_look(session: Session, looks: Looks, feed: Feed, source: So
 
 
 def test_a_watch_is_woken_by_its_own_descriptor_before_the_look(session: Session, looks: Looks, source: Source) -> None:
-    """It may have the look wait for what an event announces, which a look for another reason must not."""
+    """`Watch.woken()` is called before the look when the watch's descriptor is readable, and not before other looks."""
     done: list[str] = []
     reading, writing = os.pipe()
 
@@ -148,7 +148,7 @@ def test_a_watch_is_woken_by_its_own_descriptor_before_the_look(session: Session
 def test_a_look_that_raises_ends_nothing(
     session: Session, looks: Looks, feed: Feed, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is logged and counted once for as long as it lasts, shown meanwhile, and tried again soon."""
+    """A look that keeps raising is logged and counted once, shown as the fault, and repeated until it succeeds."""
 
     def fail() -> None:
         raise OSError("broken")
@@ -170,7 +170,7 @@ def test_a_look_that_raises_ends_nothing(
 
 @pytest.mark.parametrize("started", [False, True])
 def test_stopping_closes_the_watch_once(session: Session, feed: Feed, source: Source, started: bool) -> None:
-    """Also without a thread; a second stop does nothing more."""
+    """`stop()` closes the watch once, with or without a thread, and a second `stop()` does nothing."""
 
     class Counting(Watch):
         closed = 0
@@ -191,7 +191,7 @@ def test_stopping_closes_the_watch_once(session: Session, feed: Feed, source: So
 
 
 def test_a_session_that_was_stopped_starts_no_thread(session: Session, looks: Looks) -> None:
-    """A signal handler may stop it between any two lines of its start."""
+    """`start()` of a session that was stopped, as a signal handler may do, starts no thread."""
     session.start_watching()
     session.stop(DEADLINE_SECONDS)
     session.start()
@@ -200,7 +200,7 @@ def test_a_session_that_was_stopped_starts_no_thread(session: Session, looks: Lo
 
 
 def test_a_look_that_hangs_does_not_hang_stop(session: Session, looks: Looks, caplog: pytest.LogCaptureFixture) -> None:
-    """It is left after the time that was given, and ends by itself when it can."""
+    """`stop()` logs and returns after its timeout when a look hangs; the thread ends without another look."""
     hanging, release = threading.Event(), threading.Event()
 
     def hang() -> None:
@@ -221,7 +221,7 @@ def test_a_look_that_hangs_does_not_hang_stop(session: Session, looks: Looks, ca
 def test_a_source_that_cannot_be_watched_is_checked_instead(
     session: Session, looks: Looks, feed: Feed, source: Source, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Several times a second, which the log says once."""
+    """A source whose `watch()` raises is looked at repeatedly and shown as degraded, which the log says once."""
     source.problem = OSError("no descriptors")
     session.start_watching()
     session.start()
@@ -234,7 +234,7 @@ def test_a_source_that_cannot_be_watched_is_checked_instead(
 def test_a_call_that_raises_stops_neither_the_look_nor_the_others(
     session: Session, looks: Looks, feed: Feed, source: Source, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """It counts as degraded for as long as it lasts, and the source is looked at all the while."""
+    """A call of the source or its watch that raises degrades the source until it succeeds, and looks go on."""
     watch = source.made = Watch()
     broken = [True]
 
@@ -254,7 +254,7 @@ def test_a_call_that_raises_stops_neither_the_look_nor_the_others(
 
 
 def test_a_source_without_a_probe_is_read_once_in_each_interval() -> None:
-    """Nothing says whether it has changed, so that each look reads it, as by a request to a server."""
+    """A source without `probe()` is read at most once in each resync interval."""
     times: list[float] = []
 
     class Asked(sources.Source):
@@ -266,12 +266,12 @@ def test_a_source_without_a_probe_is_read_once_in_each_interval() -> None:
 
     with dflag.Updater.setup(dflag.FlagRegistry(), Asked(), resync_seconds=0.05):
         assert eventually(lambda: len(times) > 6)
-    _at_initialize, *regular = times  # the first of which is that of start()
+    _at_initialize, *regular = times  # the first of the regular reads is that of start()
     assert min(later - earlier for earlier, later in itertools.pairwise(regular)) > 0.04
 
 
 def test_what_a_watch_says_of_itself_may_raise(session: Session, looks: Looks, feed: Feed, source: Source) -> None:
-    """The source is looked at all the same, and what is not known of the watch is left out of the status."""
+    """A watch whose properties raise degrades its source, which is still looked at; the status leaves them out."""
     names = ("mode", "problem", "last_contact", "reconnects")
     fail = property(lambda _: 1 / 0)
     watch = source.made = type("Broken", (Watch,), dict.fromkeys(names, fail))()
@@ -287,7 +287,7 @@ def test_what_a_watch_says_of_itself_may_raise(session: Session, looks: Looks, f
 
 
 def test_a_watch_that_is_none_is_a_fault_of_the_source(session: Session, feed: Feed, source: Source) -> None:
-    """It is checked instead, and its watch is not asked."""
+    """A `watch()` that returns something other than a `Watch` degrades the source."""
     source.made = cast("Watch", object())
     session.start_watching()
     assert "expected a Watch, got a value of type object" in str(feed.degraded)
@@ -296,7 +296,7 @@ def test_a_watch_that_is_none_is_a_fault_of_the_source(session: Session, feed: F
 def test_a_source_that_cannot_say_whether_it_is_live_is_watched_all_the_same(
     session: Session, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And the watch ends with the session."""
+    """A source whose `why_not_live()` raises is still watched, and `stop()` closes the watch."""
     closed: list[bool] = []
     watch = source.made = Watch()
     monkeypatch.setattr(source, "why_not_live", lambda: 1 / 0)
@@ -311,7 +311,7 @@ def test_a_source_that_cannot_say_whether_it_is_live_is_watched_all_the_same(
 def test_what_is_no_descriptor_counts_as_a_call_that_raised(
     session: Session, looks: Looks, feed: Feed, source: Source, monkeypatch: pytest.MonkeyPatch, number: object
 ) -> None:
-    """The source, and the others beside it, are checked instead."""
+    """A `fileno()` that is not a descriptor degrades the source, and looks go on."""
     watch = source.made = Watch()
     monkeypatch.setattr(watch, "fileno", lambda: number)
     session.start_watching()

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 )
 def test_validators_accept_and_refuse_in_words(validator: Any, good: object, bad: object, words: str) -> None:
     """
-    A validator says in its repr and in its refusal what it wants.
+    A validator accepts a good value, and names its condition in its repr and in the error for a bad value.
     """
     validator(good)
     assert words in repr(validator)
@@ -41,7 +41,7 @@ def test_validators_accept_and_refuse_in_words(validator: Any, good: object, bad
 
 def test_limits_that_leave_nothing_are_refused() -> None:
     """
-    A range without limits or values is a mistake of its author.
+    `in_range()` without limits, with crossed limits or with NaN, and `one_of()` without choices, raise `ValueError`.
     """
     for limits in ({}, {"min": 2, "max": 1}, {"min": math.nan, "max": 1}, {"min": 1, "max": math.nan}):
         with pytest.raises(ValueError, match="min"):
@@ -52,7 +52,7 @@ def test_limits_that_leave_nothing_are_refused() -> None:
 
 def test_all_is_sorted_and_importable() -> None:
     """
-    What the module promises is there.
+    `validators.__all__` is sorted, and the module has each name in it.
     """
     assert sorted(validators.__all__) == validators.__all__
     assert all(hasattr(validators, name) for name in validators.__all__)
@@ -77,6 +77,6 @@ def test_all_is_sorted_and_importable() -> None:
     ],
 )
 def test_arguments_are_checked_when_a_validator_is_made(make: Callable[[], object]) -> None:
-    """What cannot work raises at once, and not at the first value."""
+    """A wrong argument raises `DefinitionError` when the validator is made, before it is called."""
     with pytest.raises(dflag.DefinitionError):
         make()

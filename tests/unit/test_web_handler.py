@@ -36,7 +36,7 @@ ALLOWED = {"authorization": "Bearer t0ken", "content-type": "application/json"}
 
 class Client:
     """
-    Asks a handler as a server would.
+    Sends requests to a handler as a server would.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ def _client(flags: dflag.FlagRegistry) -> Client:
 
 
 def test_keys_of_go(flags: dflag.FlagRegistry, client: Client) -> None:
-    """The Go library's keys are there with its meanings: JSON is indented, changed means other than the default."""
+    """A listing has the keys of the Go library: JSON is indented, and changed means different from the default."""
     flags.int("port", 8080, "Port to listen on")
     flags.dyn_json("policy", {"mode": "allow"}, "Admission").set({"mode": "deny"})
     listing = client.listing()
@@ -122,7 +122,7 @@ def test_keys_of_go(flags: dflag.FlagRegistry, client: Client) -> None:
 
 
 def test_what_is_changed_is_judged_by_the_value(flags: dflag.FlagRegistry, client: Client) -> None:
-    """As a change is anywhere else: two values may print alike, and one value in two ways."""
+    """`is_changed` compares values and not their texts: 2 printed as "x" is changed, -0.0 is not."""
     flags.dyn_custom("cut", 1, parse=int, format=lambda _: "x").set(2)
     flags.dyn_float("zero", 0.0).set(-0.0)
     assert client.flag("cut")["is_changed"]
@@ -130,7 +130,7 @@ def test_what_is_changed_is_judged_by_the_value(flags: dflag.FlagRegistry, clien
 
 
 def test_our_keys(flags: dflag.FlagRegistry, client: Client) -> None:
-    """Each flag tells its kind, limits, people, layers and last change."""
+    """A listed flag has its kind, limits, choices, owner, deprecation, expiry, layers and last change."""
     rate = flags.dyn_int(
         "rate", 50, min=1, max=100, owner="team-a", deprecated="use quota", expires=datetime.date(2027, 1, 2)
     )
@@ -162,7 +162,7 @@ def test_our_keys(flags: dflag.FlagRegistry, client: Client) -> None:
 
 
 def test_history_in_order(flags: dflag.FlagRegistry, client: Client) -> None:
-    """The registry's history comes oldest first, and a text of megabytes is cut."""
+    """The history is listed oldest first, and a long text in it is cut to 2000 characters."""
     note = flags.dyn_string("note", "")
     note.set("a")
     note.set("b" * 100_000)
@@ -173,7 +173,7 @@ def test_history_in_order(flags: dflag.FlagRegistry, client: Client) -> None:
 
 
 def test_json_value_is_native(flags: dflag.FlagRegistry, client: Client) -> None:
-    """A JSON flag has its value as JSON besides the text; other kinds have null there."""
+    """A JSON flag or map is listed with its value as JSON; other kinds have null as the value."""
     flags.dyn_json("policy", {"limits": [1, None]})
     flags.dyn_map("urls", {"a.url": "x"}, keys="*.url", of="string")
     flags.dyn_float("ratio", math.inf)
@@ -183,7 +183,7 @@ def test_json_value_is_native(flags: dflag.FlagRegistry, client: Client) -> None
 
 
 def test_secret_shows_nowhere(flags: dflag.FlagRegistry) -> None:
-    """A secret's value is nowhere in a listing: not as value, default, choice, layer, history, refusal or answer."""
+    """A secret's value is not in a listing or an answer: not as value, default, choice, layer, history or refusal."""
     key = flags.dyn_string("key", "hush-default", secret=True, choices=["hush-default", "hush-1", "hush-2"])
     policy = flags.dyn_json("token", {"t": "hush-json"}, secret=True)
     flags.apply({"key": "hush-1", "token": '["hush-3"]'}, source="config")
@@ -199,7 +199,7 @@ def test_secret_shows_nowhere(flags: dflag.FlagRegistry) -> None:
 
 
 def test_refusal_from_before_it_was_secret(flags: dflag.FlagRegistry, client: Client) -> None:
-    """What was quoted before a flag became a secret's is hidden from then on, also where nothing was committed."""
+    """A refused text that the listing quoted is hidden once the flag becomes secret, also without a commit."""
     key = flags.dyn_int("key", 1)
     flags.apply({"key": "hush"}, source="config")
     assert "hush" in client.flag("key")["rejected"][0]["message"]
@@ -212,7 +212,7 @@ def test_refusal_from_before_it_was_secret(flags: dflag.FlagRegistry, client: Cl
 
 
 def test_rejected_and_unknown(flags: dflag.FlagRegistry, client: Client) -> None:
-    """A refused text is told with its place at its flag, and names that no flag has are listed."""
+    """A refused text is listed at its flag with its key and source, and unknown keys are listed."""
     flags.dyn_int("rate", 50)
     flags.dyn_map("urls", {}, keys="*.n", of="int")
     flags.apply({"rate": "abc", "a.n": "x", "nobody": "1"}, source="config")
@@ -224,7 +224,7 @@ def test_rejected_and_unknown(flags: dflag.FlagRegistry, client: Client) -> None
 
 
 def test_pending_restart(flags: dflag.FlagRegistry, client: Client) -> None:
-    """A frozen static flag that would differ after a restart says so."""
+    """A frozen static flag that would have another value after a restart is listed as pending."""
     flags.int("port", 8080)
     assert client.listing()["frozen"] is False
     flags.freeze()
@@ -237,7 +237,7 @@ def test_pending_restart(flags: dflag.FlagRegistry, client: Client) -> None:
 def test_value_that_cannot_be_printed(
     flags: dflag.FlagRegistry, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One value whose printing raises costs its own text, not the listing."""
+    """A value whose printing raises is listed as "(cannot be printed)", and the other flags as usual."""
     flags.dyn_json("odd", {"a": 1})
     other = flags.dyn_int("rate", 50)
 
@@ -251,7 +251,7 @@ def test_value_that_cannot_be_printed(
 
 class Odd(str):
     """
-    A text that raises whenever it is printed.
+    A text whose `str()` and `repr()` raise.
     """
 
     __slots__ = ("fault",)
@@ -269,7 +269,7 @@ class Odd(str):
 
 class OddDate(datetime.date):
     """
-    A date that raises whenever it is printed.
+    A date whose `str()` and `repr()` raise.
     """
 
     def __str__(self) -> str:
@@ -286,7 +286,7 @@ FAULTS = [RuntimeError("hush"), SystemExit("hush"), GeneratorExit("hush"), Recur
 def test_declaration_that_cannot_be_printed(
     flags: dflag.FlagRegistry, client: Client, option: str, fault: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A date that raises when printed costs its own words alone; a text is what it holds."""
+    """An expiry whose printing raises is listed as "(cannot be printed)", a text whose `str()` raises as its text."""
     options: dict[str, Any] = {option: OddDate(2030, 1, 1) if option == "expires" else Odd(fault)}
     flags.dyn_int("rate", 50, **options)
     row = client.flag("rate")
@@ -300,7 +300,7 @@ def test_declaration_that_cannot_be_printed(
 def test_limits_that_cannot_be_printed(
     flags: dflag.FlagRegistry, client: Client, monkeypatch: pytest.MonkeyPatch, fault: BaseException
 ) -> None:
-    """Printing a value or a limit may raise anything; the listing and a setting are answered. A reason is a text."""
+    """A flag is listed with "(cannot be printed)", and can be set, when printing its value, limit or reason raises."""
     rate = flags.dyn_int("rate", 50, max=100)
     rate.set(60, reason=Odd(fault))
 
@@ -324,7 +324,7 @@ def test_limits_that_cannot_be_printed(
 def test_value_that_is_printed_as_no_text(
     flags: dflag.FlagRegistry, client: Client, monkeypatch: pytest.MonkeyPatch, printed: object
 ) -> None:
-    """A kind that prints something else than a text, or a JSON flag that prints no JSON, is shown as such."""
+    """A value that is printed as bad JSON, or as something other than a text, is listed without a native value."""
     flags.dyn_json("policy", {"a": 1})
     flags.dyn_map("urls", {}, keys="*.url", of="string")
     for name in ("policy", "urls"):
@@ -338,7 +338,7 @@ def test_value_that_is_printed_as_no_text(
 
 @pytest.mark.parametrize("name", ["__proto__", "constructor", "-", "_", "0", "a..b", "-.-", "x" * 253])
 def test_odd_names(flags: dflag.FlagRegistry, client: Client, name: str) -> None:
-    """Any name that a flag may have is listed and can be set."""
+    """A flag with an unusual but valid name is listed and can be set."""
     flags.dyn_int(name, 1)
     assert json.loads(client.post({"name": name, "value": "2"}).body)["flag"]["current_value"] == "2"
     assert client.flag(name)["current_value"] == "2"
@@ -369,7 +369,7 @@ def test_declaring_while_it_is_shown(flags: dflag.FlagRegistry, client: Client) 
 
 @pytest.mark.parametrize("seconds", [1e-9, 1e9, 1e11, 1e12, 1e300, 10**300, 8.64e17])
 def test_time_limit_beyond_the_calendar(flags: dflag.FlagRegistry, client: Client, seconds: float) -> None:
-    """An override may last any finite time; one that ends after the year 9999 is shown as ending with it."""
+    """An override whose time limit ends after the year 9999 is listed as ending in 9999, and the flag can be set."""
     rate = flags.dyn_int("rate", 50)
     rate.set(60, ttl_seconds=seconds)
     row = client.flag("rate")
@@ -382,7 +382,7 @@ def test_time_limit_beyond_the_calendar(flags: dflag.FlagRegistry, client: Clien
 
 
 def test_characters_that_utf8_lacks(flags: dflag.FlagRegistry, client: Client) -> None:
-    """Half of a surrogate pair in a value, a help or a title does not break the listing."""
+    """A lone surrogate in a value, a help or a title does not break the listing or the page."""
     flags.dyn_string("half", "\ud800", "help \ud800")
     odd = Client(flags, title="<b>\ud800")
     assert client.flag("half")["current_value"] == "\ud800"
@@ -391,7 +391,7 @@ def test_characters_that_utf8_lacks(flags: dflag.FlagRegistry, client: Client) -
 
 
 def test_callback_errors_are_counted(flags: dflag.FlagRegistry, client: Client) -> None:
-    """A callback that raises shows at its flag, although no revision follows it."""
+    """An error of a callback is counted at its flag in the next listing, without a new revision."""
     rate = flags.dyn_int("rate", 50)
     listed = threading.Event()
 
@@ -431,7 +431,7 @@ def test_callback_errors_are_counted(flags: dflag.FlagRegistry, client: Client) 
     ],
 )
 def test_filters(flags: dflag.FlagRegistry, client: Client, query: str, names: list[str]) -> None:
-    """Filters narrow the flags and nothing else; as with Go the first of a name counts, and unknown ones do not."""
+    """Filters select the listed flags only; the first of a repeated filter counts, and unknown ones are ignored."""
     flags.dyn_int("a.x", 1)
     flags.int("a.y", 1)
     flags.dyn_int("b", 1).set(2)
@@ -448,7 +448,7 @@ def test_filters(flags: dflag.FlagRegistry, client: Client, query: str, names: l
     ],
 )
 def test_absurd_queries(client: Client, query: str, message: str) -> None:
-    """What nobody needs and what would cost time is malformed."""
+    """A query with a long pattern or with many fields is answered with 400."""
     answer = client.get(query)
     assert (answer.status, said(answer)) == (400, message)
 
@@ -457,7 +457,7 @@ def test_absurd_queries(client: Client, query: str, message: str) -> None:
 
 
 def test_forms(client: Client) -> None:
-    """JSON is what a script gets and HTML what a browser gets; ``format`` decides over Accept."""
+    """A script gets JSON and a browser HTML by Accept; ``format=json`` and ``format=html`` override Accept."""
     html = "text/html,application/xml;q=0.9,*/*;q=0.8"
     kinds = {
         (query, accept): client.get(query, accept=accept).headers["Content-Type"]
@@ -477,7 +477,7 @@ def test_forms(client: Client) -> None:
 
 
 def test_entity_tags_differ(flags: dflag.FlagRegistry, client: Client) -> None:
-    """Each form and filter has a tag of its own, even where the bytes are the same; they are strong."""
+    """Each form and filter of the listing has a strong tag of its own, even if the bytes are the same."""
     flags.dyn_int("rate", 50)
     queries = ["", "type=dynamic", "name=*", "name=rate", "only_changed=1", "format=html"]
     tags = [client.get(query).headers["ETag"] for query in queries]
@@ -487,7 +487,7 @@ def test_entity_tags_differ(flags: dflag.FlagRegistry, client: Client) -> None:
 
 @pytest.mark.parametrize("query", ["", "type=dynamic", "format=html"])
 def test_not_modified(flags: dflag.FlagRegistry, client: Client, query: str) -> None:
-    """A client that has it already gets an answer without a body; a tag of another form does not help."""
+    """A client with the current tag gets 304 without a body; one with the tag of another form gets 200."""
     flags.dyn_int("rate", 50)
     first = client.get(query)
     again = client.get(query, if_none_match=f'"x", W/{first.headers["ETag"]}')
@@ -500,7 +500,7 @@ def test_not_modified(flags: dflag.FlagRegistry, client: Client, query: str) -> 
 
 
 def test_every_change_is_a_new_tag(flags: dflag.FlagRegistry, client: Client) -> None:
-    """Values, layers, reasons, declarations and the freeze all show at once; doing nothing changes nothing."""
+    """Each change of a value, reason, layer, unknown key, declaration or the freeze changes the tag at once."""
     rate = flags.dyn_int("rate", 50)
     tags = [client.get().headers["ETag"]]
     steps = [
@@ -519,7 +519,7 @@ def test_every_change_is_a_new_tag(flags: dflag.FlagRegistry, client: Client) ->
 
 
 def test_only_so_many_forms_are_kept(flags: dflag.FlagRegistry, client: Client) -> None:
-    """A client that asks for ever new patterns does not fill the memory."""
+    """The handler keeps a limited number of rendered listings when a client asks for 100 patterns."""
     flags.dyn_int("rate", 50)
     for number in range(100):
         client.get(f"name=a{number}")
@@ -529,7 +529,7 @@ def test_only_so_many_forms_are_kept(flags: dflag.FlagRegistry, client: Client) 
 
 
 def test_answer_at_once_only_what_is_there(flags: dflag.FlagRegistry, client: Client) -> None:
-    """What an event loop may answer itself is a listing that is rendered, a file, a refusal; never a setting."""
+    """`handle_at_once()` answers a listing that is already rendered and an unknown path, but not a setting."""
     rate = flags.dyn_int("rate", 50)
     at_once = client.handler.handle_at_once
     root = Request(method="GET", path="/")
@@ -557,7 +557,7 @@ def test_answer_at_once_only_what_is_there(flags: dflag.FlagRegistry, client: Cl
     ],
 )
 def test_security_headers(client: Client, method: str, path: str, status: int) -> None:
-    """Every answer forbids sniffing, framing and foreign content."""
+    """Every answer, errors included, has the headers that forbid sniffing, framing and foreign content."""
     answer = client.ask(method, path, headers={})
     assert answer.status == status
     headers = answer.headers
@@ -581,14 +581,14 @@ def test_security_headers(client: Client, method: str, path: str, status: int) -
 
 @pytest.mark.parametrize("path", ["/", "/static/page.css", "/nowhere", "/set"])
 def test_head_is_get_without_body(client: Client, path: str) -> None:
-    """HEAD answers as GET does, with its length and without its body."""
+    """HEAD has the status and headers of GET, and no body."""
     got, head = client.get(path=path), client.get(path=path, method="HEAD")
     assert (head.status, head.headers, head.body) == (got.status, got.headers, b"")
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "get", ""])
 def test_other_methods(client: Client, method: str) -> None:
-    """Anything else than reading is not allowed on what is shown."""
+    """The page and its files answer any method other than GET and HEAD with 405."""
     for path in ("", "/", "/static/page.js"):
         answer = client.ask(method, path, headers=ALLOWED)
         assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
@@ -611,7 +611,7 @@ def test_other_methods(client: Client, method: str) -> None:
     ],
 )
 def test_unknown_paths(client: Client, path: str) -> None:
-    """Only paths of the table are found."""
+    """A path that is not served is answered with 404."""
     assert client.get(path=path).status == 404
 
 
@@ -628,7 +628,7 @@ def test_unknown_paths(client: Client, path: str) -> None:
     ],
 )
 def test_static_files(client: Client, name: str, kind: str) -> None:
-    """The page's files come with their type, length and a tag."""
+    """Each file of the page is served with its type, its length and a tag."""
     answer = client.get(path=f"/static/{name}")
     assert answer.headers["Content-Type"] == f"{kind}; charset=utf-8"
     assert answer.headers["Content-Length"] == str(len(answer.body))
@@ -640,7 +640,7 @@ def test_static_files(client: Client, name: str, kind: str) -> None:
     [("", "/", ""), ("/debug/flags", "/", ""), ("/debug/flags", "", "flags/"), ("/a b<", "", "a%20b%3C/")],
 )
 def test_links_are_relative(client: Client, mount: str, path: str, base: str) -> None:
-    """Links are right under any prefix, with and without a slash behind it."""
+    """Links are relative to the prefix at which the page is mounted, with and without a slash after it."""
     listing = json.loads(client.ask("GET", path, headers={}, mount=mount).body)
     assert listing["set_url"] == f"{base}set"
     page = client.ask("GET", path, "format=html", headers={}, mount=mount).body.decode()
@@ -649,7 +649,7 @@ def test_links_are_relative(client: Client, mount: str, path: str, base: str) ->
 
 
 def test_title(flags: dflag.FlagRegistry) -> None:
-    """The title is the one given, else the registry's name, else dflag."""
+    """The title is the given one, else the registry's name, else "dflag"."""
     named = dflag.FlagRegistry("shop")
     assert Client(flags).listing()["title"] == "dflag"
     assert Client(named).listing()["title"] == "shop"
@@ -657,7 +657,7 @@ def test_title(flags: dflag.FlagRegistry) -> None:
 
 
 def test_a_title_is_shown_as_it_is(flags: dflag.FlagRegistry) -> None:
-    """The page has no title that it takes for markup, or for a place of its own to fill in."""
+    """The page escapes markup in a title and does not fill in a placeholder in it."""
     answer = Client(flags, title="<{base}>").ask("GET", "", headers={"accept": "text/html"}, mount="/debug/flags")
     assert b"<title>&lt;{base}&gt;</title>" in answer.body
     assert b'href="flags/static/page.css"' in answer.body
@@ -668,7 +668,7 @@ def test_a_title_is_shown_as_it_is(flags: dflag.FlagRegistry) -> None:
 
 class Flaky(Source):
     """
-    Gives values, or fails.
+    A source that returns values, or raises `SourceError` with the text `fault`.
     """
 
     name = "flaky"
@@ -683,7 +683,7 @@ class Flaky(Source):
 
 
 def test_updater_shows(flags: dflag.FlagRegistry) -> None:
-    """State, counters and each source are there; a source that fails says so, and when it was last in touch."""
+    """The updater's state, counters and sources are listed; a failing source has its error and its last contact."""
     flags.dyn_int("rate", 50)
     source = Flaky()
     updater = dflag.Updater(flags, [source, MemorySource({"nobody": "1"}, name="memory")])
@@ -723,7 +723,7 @@ def test_updater_shows(flags: dflag.FlagRegistry) -> None:
 
 
 def test_tag_stays_while_time_passes(flags: dflag.FlagRegistry) -> None:
-    """Reading again without a change leaves the tag, so that a poll costs nothing."""
+    """A refresh without a change keeps the tag, so a client's poll gets 304."""
     flags.dyn_int("rate", 50)
     updater = dflag.Updater(flags, MemorySource({"rate": "60"}))
     updater.initialize()
@@ -734,7 +734,7 @@ def test_tag_stays_while_time_passes(flags: dflag.FlagRegistry) -> None:
 
 
 def test_rules_show(flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A rule shows whom it is for and how far it has come, and the tag moves with the share alone."""
+    """A rule is listed with its audience, share and values, and the tag changes only when its share does."""
     flags.dyn_int("rate", 50)
     began = datetime.datetime(2026, 11, 28, 10, tzinfo=datetime.UTC)
     passed = datetime.timedelta(minutes=10)
@@ -765,7 +765,7 @@ def test_rules_show(flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_list_of_rules_that_cannot_be_read_shows_among_them(flags: dflag.FlagRegistry) -> None:
-    """It stands before the rules that stay, under its key, as refused."""
+    """A list of rules that cannot be parsed is listed as refused under its key, before the rules that stay in force."""
     flags.dyn_int("rate", 50)
     source = MemorySource({"_rules.yaml": "- {set: {rate: 80}}"}, name="volume")
     updater = dflag.Updater(flags, source)
@@ -790,7 +790,7 @@ KEYED_RULES = """
 
 
 def test_values_by_key_show(flags: dflag.FlagRegistry) -> None:
-    """A keyed flag shows what rules in force give to keys, what wins first; of a secret neither keys nor values."""
+    """A keyed flag lists what rules in force give to keys, the winner first; a secret's keys and values are hidden."""
     rate = flags.dyn_int("rate", 50, by="tenant")
     flags.dyn_string("note", "", by="tenant")
     flags.dyn_string("secret", "", by="tenant", secret=True)
@@ -832,7 +832,7 @@ def test_values_by_key_show(flags: dflag.FlagRegistry) -> None:
 
 
 def test_keys_that_a_rule_adds_to_a_map_show(flags: dflag.FlagRegistry) -> None:
-    """Those alone, marked so, also where a later source holds the map too; an override hides them."""
+    """The keys that a rule adds to a map are listed as added, also below a later source; an override hides them."""
     limits = flags.dyn_map("limits", {}, keys="*.limit", of="int", by="tenant")
     first = {"a.limit": "1", "_rules.yaml": "- {by: tenant, is: acme, set: {b.limit: 2}}"}
     sources = [MemorySource(first, name="first"), MemorySource({"c.limit": "3"}, name="second")]
@@ -846,7 +846,7 @@ def test_keys_that_a_rule_adds_to_a_map_show(flags: dflag.FlagRegistry) -> None:
 
 
 def test_values_by_key_are_cut(flags: dflag.FlagRegistry) -> None:
-    """Of the keys that a rule names the first are listed, with how many there are; the keys of a map are merged."""
+    """The first keys that a rule names are listed with their count, and a rule's entries for one map are merged."""
     flags.dyn_int("rate", 50, by="tenant")
     flags.dyn_map("ports", {}, keys="*.port", of="int")
     named = ", ".join(f"t{number}" for number in range(60))
@@ -862,7 +862,7 @@ def test_values_by_key_are_cut(flags: dflag.FlagRegistry) -> None:
 
 
 def test_rule_that_waits_shows_its_new_value(flags: dflag.FlagRegistry) -> None:
-    """What a rule will set is shown before its time, and a listing that was kept does not outlive an edit of it."""
+    """The value that a waiting rule will set is listed, and an edit of the rule changes it in the next listing."""
     flags.dyn_int("rate", 50)
     source = MemorySource({"_rules.yaml": "- {name: later, from: 2990-01-01T00:00:00Z, set: {rate: 7}}"})
     updater = dflag.Updater(flags, source)
@@ -875,7 +875,7 @@ def test_rule_that_waits_shows_its_new_value(flags: dflag.FlagRegistry) -> None:
 
 
 def test_silent_source_shows(flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A source that nothing was heard of for long says since when, although it never failed."""
+    """A source without contact for long is listed as healthy but not in touch, with the time of its last contact."""
     updater = dflag.Updater(flags, MemorySource({}))
     updater.initialize()
     client = Client(flags, updater)
@@ -892,7 +892,7 @@ def test_silent_source_shows(flags: dflag.FlagRegistry, monkeypatch: pytest.Monk
 
 
 def test_silent_watch_shows(flags: dflag.FlagRegistry) -> None:
-    """So does one whose watch hears nothing, however often the updater looks at what the watch has brought."""
+    """A source whose watch had no contact for long is listed as not in touch, and a reconnect changes the tag."""
     watch = Watch()
     watch.last_contact = time.monotonic()
 
@@ -918,7 +918,7 @@ def test_silent_watch_shows(flags: dflag.FlagRegistry) -> None:
 
 
 def test_setting(flags: dflag.FlagRegistry, client: Client, caplog: pytest.LogCaptureFixture) -> None:
-    """A set answers with the flag's new state; who, why and until when stand in the history and the log."""
+    """A setting is answered with the flag's new state; name, reason and end are in the history and the log."""
     caplog.set_level(logging.INFO, "dflag")
     rate = flags.dyn_int("rate", 50)
     answer = client.post({"name": "rate", "value": "60", "reason": "sale\nfake line", "ttl_seconds": 90})
@@ -943,7 +943,7 @@ def test_setting(flags: dflag.FlagRegistry, client: Client, caplog: pytest.LogCa
 
 
 def test_dropping(flags: dflag.FlagRegistry, client: Client) -> None:
-    """Null drops the override, with who and why in the history; there need not be one."""
+    """Null drops the override, with name and reason in the history, and succeeds if there is none."""
     rate = flags.dyn_int("rate", 50)
     rate.set(60)
     answer = client.post({"name": "rate", "value": None, "reason": "over"})
@@ -954,14 +954,14 @@ def test_dropping(flags: dflag.FlagRegistry, client: Client) -> None:
 
 
 def test_bytes_come_as_base64(flags: dflag.FlagRegistry, client: Client) -> None:
-    """The text of a bytes flag is base64 over HTTP."""
+    """The value of a bytes flag is set by its base64 text."""
     blob = flags.dyn_bytes("blob", b"")
     assert client.post({"name": "blob", "value": "AP8="}).status == 200
     assert blob.get() == b"\x00\xff"
 
 
 def test_setting_is_off(flags: dflag.FlagRegistry) -> None:
-    """Without an authorize nobody can set, nor learn which flags there are."""
+    """Without an authorize function a setting is answered with 403, and the listing has no address for one."""
     rate = flags.dyn_int("rate", 50)
     client = Client(flags)
     assert client.listing()["set_url"] == ""
@@ -989,7 +989,7 @@ def test_setting_is_off(flags: dflag.FlagRegistry) -> None:
 def test_refusals_before_the_body(
     flags: dflag.FlagRegistry, client: Client, headers: dict[str, str], status: int
 ) -> None:
-    """Origin, then authorization, then the content type decide before a body is read or a flag is looked up."""
+    """The handler refuses by origin, then authorization, then content type, before it needs the body."""
     rate = flags.dyn_int("rate", 50)
     answer = client.handler.handle(Request(method="POST", path="/set", headers=headers))
     assert isinstance(answer, Response)
@@ -1035,7 +1035,7 @@ def test_refusals_before_the_body(
 def test_refusals_of_the_body(
     flags: dflag.FlagRegistry, client: Client, body: object, status: int, message: str
 ) -> None:
-    """Each fault has its status and says in words what was expected; nothing is set."""
+    """A bad body is answered with the status of its fault and a message; nothing is set."""
     rate = flags.dyn_int("rate", 50, max=100)
     flags.int("port", 8080)
 
@@ -1051,7 +1051,7 @@ def test_refusals_of_the_body(
 
 
 def test_validator_that_breaks(flags: dflag.FlagRegistry, client: Client) -> None:
-    """A validator that raises anything else than ValueError refuses too."""
+    """A validator that raises an exception other than `ValueError` also refuses, with 422."""
 
     def broken(value: int) -> None:
         if value == 60:
@@ -1065,7 +1065,7 @@ def test_validator_that_breaks(flags: dflag.FlagRegistry, client: Client) -> Non
 def test_fault_of_ours_is_an_answer(
     flags: dflag.FlagRegistry, client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What nobody has thought of is answered with 500, and logged by place, without words that may be secret."""
+    """An unexpected exception is answered with 500 and logged with its type and place, without its message."""
 
     def explode(*_: object) -> None:
         raise RuntimeError("hush")
@@ -1081,7 +1081,7 @@ def test_fault_of_ours_is_an_answer(
 
 @pytest.mark.parametrize("given", [True, 1, "", b"alice", object()])
 def test_only_a_name_lets_in(flags: dflag.FlagRegistry, given: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """An authorize that gives anything else than a name refuses, and its author is told."""
+    """An authorize function that returns something other than a name or None refuses with 401, and the log says so."""
     flags.dyn_int("rate", 50)
     client = Client(flags, authorize=lambda headers: given)
     assert client.post({"name": "rate", "value": "60"}).status == 401
@@ -1092,7 +1092,7 @@ def test_only_a_name_lets_in(flags: dflag.FlagRegistry, given: Any, caplog: pyte
 def test_an_authorize_that_nobody_awaits_lets_nobody_in(
     flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What a plain function returns of a coroutine function refuses; the log names the option, and Python warns not."""
+    """A `read_authorize` that returns a coroutine refuses with 401; the log names it, and Python does not warn."""
 
     async def name(_: Mapping[str, str]) -> str:
         return "alice"
@@ -1111,7 +1111,7 @@ def test_an_authorize_that_nobody_awaits_lets_nobody_in(
 def test_authorize_that_raises_refuses(
     flags: dflag.FlagRegistry, fault: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An authorize that raises refuses; its words, which may quote a credential, are not logged."""
+    """An authorize function that raises refuses with 401; its exception's type is logged, its message is not."""
     flags.dyn_int("rate", 50)
 
     def authorize(headers: Mapping[str, str]) -> str:
@@ -1124,7 +1124,7 @@ def test_authorize_that_raises_refuses(
 
 
 def test_authorize_sees_lower_case_headers(flags: dflag.FlagRegistry) -> None:
-    """An authorize function of a program is given the headers and may go by any of them."""
+    """An authorize function gets all headers, and the name that it returns is the reason in the history."""
     flags.dyn_int("rate", 50)
     client = Client(flags, authorize=lambda headers: headers.get("x-user"))
     headers = {"x-user": "bob", "content-type": "application/json"}
@@ -1133,7 +1133,7 @@ def test_authorize_sees_lower_case_headers(flags: dflag.FlagRegistry) -> None:
 
 
 def test_authorize_must_be_a_plain_function(flags: dflag.FlagRegistry) -> None:
-    """A coroutine function, which would let nobody in, is refused where it is given."""
+    """An authorize argument that is a coroutine function or not callable raises `DefinitionError`, without its text."""
 
     async def authorize(headers: Mapping[str, str]) -> str:
         return "alice"
@@ -1150,14 +1150,14 @@ def test_authorize_must_be_a_plain_function(flags: dflag.FlagRegistry) -> None:
 
 @pytest.mark.parametrize("title", [5, b"shop", object()])
 def test_title_must_be_a_text(flags: dflag.FlagRegistry, title: Any) -> None:
-    """A title that is no text is refused where it is given, not at the first request."""
+    """A title that is not a text raises `DefinitionError` when the handler is made."""
     with pytest.raises(DefinitionError, match=f"expected a text as title, got {type(title).__name__}"):
         Handler(flags, None, authorize=None, title=title)
 
 
 @pytest.mark.parametrize(("token", "name"), [("", "alice"), ("a b", "alice"), ("é", "alice"), ("t0ken", "")])
 def test_bad_tokens(token: str, name: str) -> None:
-    """A token that could not be sent, or nobody's, is refused; the message does not quote it."""
+    """A token that a header cannot hold, or an empty name, raises `DefinitionError`, which does not quote the token."""
     with pytest.raises(DefinitionError, match="expected a ") as caught:
         bearer_token(token, name)
     assert not token or token not in str(caught.value)
@@ -1172,7 +1172,7 @@ class Mode(enum.Enum):
 
 
 def test_every_kind_is_listed(flags: dflag.FlagRegistry, client: Client) -> None:
-    """A flag of each kind is printed as the registry prints it."""
+    """The listed text of a flag of each kind is that of the registry's `explain()`."""
     flags.dyn_string("string", "a")
     flags.dyn_bool("bool", default=True)
     flags.dyn_duration("duration", datetime.timedelta(minutes=90))
@@ -1187,7 +1187,7 @@ def test_every_kind_is_listed(flags: dflag.FlagRegistry, client: Client) -> None
 
 def test_counting_reads(client: Client, flags: dflag.FlagRegistry) -> None:
     """
-    Who may set flags may have their reads counted for a minute; the counts are for everybody.
+    A client that may set flags may start to count reads for a minute; any client may read the counts.
     """
     rate = flags.dyn_int("rate", 1)
     try:
@@ -1216,7 +1216,7 @@ def checked(client: Client, **wanted: Any) -> dict[str, Any]:
 
 
 def test_a_dry_run_changes_nothing(flags: dflag.FlagRegistry, client: Client) -> None:
-    """A dry run answers with what the value would be, and leaves values, history and revision alone."""
+    """A dry run answers with the value that a setting would lead to, and changes no value, history or revision."""
     rate = flags.dyn_int("rate", 50, max=100, mutator=lambda value: value // 10 * 10)
     policy = flags.dyn_json("policy", {})
     answer = checked(client, name="rate", value="77", reason="why", ttl_seconds=60)
@@ -1229,7 +1229,7 @@ def test_a_dry_run_changes_nothing(flags: dflag.FlagRegistry, client: Client) ->
 
 
 def test_a_dry_run_refuses_as_setting_does(flags: dflag.FlagRegistry, client: Client) -> None:
-    """A value that does not pass, a refusal over several flags, a static flag and a stranger are refused alike."""
+    """A dry run refuses a bad value, a static flag, a missing token and values in conflict, as a setting does."""
     flags.dyn_int("low", 1, max=100)
     flags.dyn_int("high", 10)
     flags.int("workers", 4)
@@ -1248,7 +1248,7 @@ def test_a_dry_run_refuses_as_setting_does(flags: dflag.FlagRegistry, client: Cl
 
 
 def test_a_dry_run_of_a_secret_shows_nothing(flags: dflag.FlagRegistry, client: Client) -> None:
-    """What a secret would be is masked."""
+    """The candidate of a dry run of a secret is masked."""
     flags.dyn_string("key", "hush-1", secret=True)
     assert "hush" not in json.dumps(checked(client, name="key", value="hush-2"))
 
@@ -1264,7 +1264,7 @@ class Pace(enum.Enum):
 
 
 def test_fields_by_kind(flags: dflag.FlagRegistry, client: Client) -> None:
-    """Each flag says which field suits it: what there is to choose from, the limits of a number, or a language."""
+    """A flag is listed with its form field: the options, the limits of a number, or a language and a draft."""
     flags.dyn_bool("switch", default=False)
     flags.dyn_bool("fixed", default=True, choices=[True])
     flags.dyn_enum("pace", Pace.SLOW)
@@ -1296,7 +1296,7 @@ def test_fields_by_kind(flags: dflag.FlagRegistry, client: Client) -> None:
 
 
 def test_refused_texts_stand_beside_the_refusals(flags: dflag.FlagRegistry, client: Client) -> None:
-    """What was refused is there in full, but for a secret, for what is no text, and for what is too long."""
+    """A refused text is listed in full, unless the flag is secret, the text is not UTF-8, or it is too long."""
     flags.dyn_int("rate", 50)
     flags.dyn_int("size", 50)
     flags.dyn_int("burst", 50)
@@ -1318,7 +1318,7 @@ def test_refused_texts_stand_beside_the_refusals(flags: dflag.FlagRegistry, clie
 
 
 def test_what_a_restart_would_bring(flags: dflag.FlagRegistry, client: Client) -> None:
-    """A static flag that waits for a restart has the value that it would have then; a secret's is masked."""
+    """A static flag that is pending a restart is listed with its value after the restart, masked for a secret."""
     flags.int("workers", 4)
     flags.string("key", "hush-1", secret=True)
     flags.dyn_int("rate", 50)
@@ -1330,7 +1330,7 @@ def test_what_a_restart_would_bring(flags: dflag.FlagRegistry, client: Client) -
 
 
 def test_changes_of_one_revision_have_its_number(flags: dflag.FlagRegistry, client: Client) -> None:
-    """Each change in the history says with which revision it came."""
+    """Each change in the history has the number of its revision."""
     rate, _ = flags.dyn_int("rate", 50), flags.dyn_int("size", 5)
     flags.apply({"rate": "60", "size": "6"}, source="config")
     both = flags.snapshot().revision
@@ -1345,7 +1345,7 @@ def test_changes_of_one_revision_have_its_number(flags: dflag.FlagRegistry, clie
 
 
 def test_counters_say_since_when(flags: dflag.FlagRegistry) -> None:
-    """The updater's counters have the moment from which on they count, and it stays the same."""
+    """The time since which the updater's counters count is listed, and initializing does not change it."""
     before = int(time.time())
     updater = dflag.Updater(flags, MemorySource({}))
     since = Client(flags, updater).listing()["updater"]["counting_since"]
@@ -1357,7 +1357,7 @@ def test_counters_say_since_when(flags: dflag.FlagRegistry) -> None:
 @pytest.mark.parametrize("wrong", ["a registry", "an updater of another registry"])
 def test_a_page_shows_the_updater_of_its_own_registry(flags: dflag.FlagRegistry, wrong: str) -> None:
     """
-    Anything else is refused where the page is made, not when somebody looks at it.
+    An updater argument that is not an updater, or one of another registry, raises `DefinitionError` at once.
     """
     other = dflag.FlagRegistry()
     given: Any = flags if wrong == "a registry" else dflag.Updater(other, MemorySource({}))

@@ -38,7 +38,7 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
     ],
 )
 def test_negotiation(accept: str, expected: bool) -> None:
-    """A client gets HTML when it names it and wants it no less than JSON; weights and the closest range count."""
+    """A client gets HTML if Accept names it with a weight not below that of JSON; the most specific range counts."""
     assert prefers_html(accept) is expected
 
 
@@ -58,7 +58,7 @@ def test_negotiation(accept: str, expected: bool) -> None:
     ],
 )
 def test_if_none_match(condition: str, expected: bool) -> None:
-    """A list, a weak tag and a star match as RFC 9110 has it."""
+    """A list, a weak tag and a star in If-None-Match match as in RFC 9110."""
     assert matches(condition, '"a"') is expected
 
 
@@ -76,7 +76,7 @@ def test_if_none_match(condition: str, expected: bool) -> None:
     ],
 )
 def test_content_type(content_type: str, expected: bool) -> None:
-    """Only JSON in UTF-8 counts, which no HTML form can send."""
+    """Only JSON in UTF-8 is accepted as a content type, which an HTML form cannot send."""
     assert is_json(content_type) is expected
 
 
@@ -105,10 +105,10 @@ def test_content_type(content_type: str, expected: bool) -> None:
     ],
 )
 def test_other_origins(headers: dict[str, str], expected: bool) -> None:
-    """The browser's own word decides, else the host and port of Origin; what a page could send does not count."""
+    """Sec-Fetch-Site decides whether a request is cross-origin; without it the host and port of Origin decide."""
     assert is_cross_origin(headers) is expected
 
 
 def test_printable() -> None:
-    """What could forge a line or command a terminal is escaped, and letters of any script are not."""
+    """Control characters, direction marks and lone surrogates are escaped; letters of any script are not."""
     assert printable("zoë \n\r\x1b[31m\u202e\x00\ud800") == r"zoë \n\r\x1b[31m\u202e\x00\ud800"
