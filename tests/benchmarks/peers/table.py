@@ -91,10 +91,11 @@ def _legend(document: Mapping[str, Any]) -> list[str]:
     return [
         f"Measured with Python {document['python']} on {document['machine']}, {document['cores']} cores. {versions}.",
         "",
-        "Each cell is a process of its own that follows an option in a volume published as the kubelet does it.",
-        "*kept*: the last good value stays; *default*: the one given in code; anything else is what the program reads.",
-        "In parentheses, how a program can know: *log* (a warning or worse), *stderr*, an exception of the reload, or",
-        "what the library has to ask. Each harm is followed by a good value; a cell says so when that one is missed.",
-        "Where the file holds one option, *option removed* and *file gone* are the same. Ten swaps are published, each",
-        "awaited; the latency runs from just before the rename until a loop of reads, a millisecond apart, shows it.",
+        "Each cell is a separate process that follows an option in a volume, which is published as the kubelet does",
+        "it. *kept*: the last good value stays. *default*: the value that the code gives. Any other word is the value",
+        "that the program reads. In parentheses, how a program can notice: *log* (a warning or worse), *stderr*, an",
+        "exception of the reload, or the call that returns the error. A good value follows each harm; a cell says so",
+        "if that value is missed. If the file holds one option, *option removed* and *file gone* are the same. Ten",
+        "swaps are published, each after the one before it was seen or given up. The latency is the time from just",
+        "before the rename until a loop that reads once a millisecond sees the value.",
     ]
