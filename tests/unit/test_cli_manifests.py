@@ -1,5 +1,5 @@
 """
-What ``dflag check`` makes of manifests: read as kubectl reads them, refused where the API server refuses them.
+How ``dflag check`` checks manifests: it reads them as kubectl does, and refuses what the API server refuses.
 
 Each case was tried with kubectl 1.32 against an API server.
 """
@@ -79,7 +79,7 @@ NO_NUMBERS = ("7e45678", "1e400", "0b", "0x", "0x_", "0o", "0o8", "0b12", "_1", 
     ],
 )
 def test_value_that_is_no_text(check: Callable[..., list[str]], value: str, fix: str) -> None:
-    """A value that kubectl takes for something else than a text is refused in one sentence with what to write."""
+    """A value that kubectl does not read as a string is refused in one sentence that says what to write."""
     (line,) = check(f"{HEAD}data:\n  name: {value}\n")
     assert line.partition(": ")[2] == f"data.name: ConfigMap values are strings; {fix}"
     (line,) = check(f"{SECRET}stringData:\n  name: {value}\n")
@@ -91,13 +91,13 @@ def test_value_that_is_no_text(check: Callable[..., list[str]], value: str, fix:
     "value", ["2026-11-28", "10:30", "~", "null", "", "!!str 5", "0b2", "n/a", "1.2.3", "=", "text", *NO_NUMBERS]
 )
 def test_value_that_is_a_text_without_quotes(check: Callable[..., list[str]], value: str) -> None:
-    """What kubectl takes for a text, or for none, needs no quotes, whatever YAML 1.1 says of dates."""
+    """A value that kubectl reads as a string or as null passes without quotes, even if it is a date in YAML 1.1."""
     assert check(f"{HEAD}data:\n  name: {value}\n", "--strict") == []
 
 
 @pytest.mark.parametrize("key", ["password", "db.token"])
 def test_value_of_a_secret_flag_is_not_shown(check: Callable[..., list[str]], key: str) -> None:
-    """A secret flag's value is no part of the sentence, also where it stands in a ConfigMap."""
+    """The findings do not show the value of a secret flag, even when it stands in a ConfigMap."""
     warning, refusal = check(f"{HEAD}data:\n  {key}: 4711\n")
     assert refusal == f"5:{len(key) + 5}: data.{key}: ConfigMap values are strings; put the value in quotes"
     assert warning.startswith("5:3: warning: ")
@@ -105,7 +105,7 @@ def test_value_of_a_secret_flag_is_not_shown(check: Callable[..., list[str]], ke
 
 
 def test_value_of_no_flag_is_refused_too(check: Callable[..., list[str]]) -> None:
-    """The API server refuses a number under any key, so that one that no flag has is no excuse."""
+    """A number under a key that no flag has is refused too, as the API server refuses it under any key."""
     assert check(f"{HEAD}data:\n  nam: 5\n  .x: 5\n") == [
         "5:3: warning: no flag named 'nam'; did you mean 'name'?",
         '5:8: data.nam: ConfigMap values are strings; write "5"',
@@ -142,7 +142,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("body", REFUSED)
 def test_what_the_server_refuses_of_a_config_map(check: Callable[..., list[str]], body: str) -> None:
-    """A field that no ConfigMap has, a value of another type or a bad key is found where it stands."""
+    """A field that a ConfigMap does not have, a value of a wrong type and a bad key are errors at their place."""
     assert [line for line in check(HEAD + body + "\n") if "warning" not in line] == REFUSED[body]
 
 
@@ -191,7 +191,7 @@ METADATA = {
 
 @pytest.mark.parametrize("metadata", METADATA)
 def test_what_the_server_refuses_of_metadata(check: Callable[..., list[str]], metadata: str) -> None:
-    """Metadata that no object can have are found where they stand."""
+    """Metadata that the API server refuses are an error at the line and column of the bad part."""
     (line,) = check(HEAD.replace("{name: app}", metadata) + "data: {name: x}\n")
     assert line.startswith(METADATA[metadata])
 
@@ -207,7 +207,7 @@ def test_what_the_server_refuses_of_metadata(check: Callable[..., list[str]], me
     ],
 )
 def test_what_the_server_takes(check: Callable[..., list[str]], text: str) -> None:
-    """What the API server takes is no error, however odd."""
+    """A ConfigMap that the API server accepts is not an error, however unusual its values are."""
     assert [line for line in check(f"{HEAD}{text}\n") if "warning" not in line] == []
 
 
@@ -229,12 +229,12 @@ def test_what_the_server_takes(check: Callable[..., list[str]], text: str) -> No
     ],
 )
 def test_metadata_that_the_server_takes(check: Callable[..., list[str]], metadata: str) -> None:
-    """Whatever metadata an object may have pass, also of one that was read from a cluster."""
+    """Metadata that the API server accepts pass, including those of an object that was read from a cluster."""
     assert check(HEAD.replace("{name: app}", metadata) + "data: {name: x}\n", "--strict") == []
 
 
 def test_size_of_annotations(check: Callable[..., list[str]]) -> None:
-    """Annotations hold at most 256 KiB in all, keys too."""
+    """Annotations are refused if their keys and values together exceed 256 KiB."""
     text = json.dumps(
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"annotations": {"a": ""}}, "data": {"y": ""}}
     )
@@ -257,7 +257,7 @@ def test_size_of_annotations(check: Callable[..., list[str]]) -> None:
     ],
 )
 def test_kind_that_is_misspelt(check: Callable[..., list[str]], kind: str, fix: str) -> None:
-    """A kind that is nearly one of the two is a finding, and its values are checked all the same."""
+    """A misspelt ConfigMap or Secret is a finding with the right spelling, and its values are still checked."""
     field = "data" if fix == "ConfigMap" else "stringData"
     lines = check(HEAD.replace("ConfigMap", kind) + f"{field}: {{rate_limit: zz}}\n")
     assert lines[0] == f"2:7: the API server has no kind '{kind}'; write {fix}"
@@ -266,26 +266,26 @@ def test_kind_that_is_misspelt(check: Callable[..., list[str]], kind: str, fix: 
 
 @pytest.mark.parametrize("kind", ["Service", "SecretStore", "ExternalSecret", "ConfigMapGenerator", "Pod", "Event"])
 def test_other_kinds_are_passed_over(check: Callable[..., list[str]], kind: str) -> None:
-    """Kinds that are only a little like the two are somebody else's."""
+    """Manifests of other kinds are skipped, even if their kind resembles ConfigMap or Secret a little."""
     assert check(HEAD.replace("ConfigMap", kind) + f"data: {{rate_limit: 5}}\n---\n{HEAD}data: {{name: x}}\n") == []
 
 
 @pytest.mark.parametrize("version", ["v2", "1", "V1", "core/v1", "apps/v1", "v1beta1", "batch.k8s.io/v1", "''"])
 @pytest.mark.parametrize("kind", ["ConfigMap", "Secret"])
 def test_version_of_another_kind(check: Callable[..., list[str]], version: str, kind: str) -> None:
-    """A ConfigMap or Secret of a version that has none is a finding."""
+    """A ConfigMap or Secret whose apiVersion is not v1 is a finding, outside of custom API groups."""
     lines = check(HEAD.replace("apiVersion: v1", f"apiVersion: {version}").replace("ConfigMap", kind))
     assert f"1:13: a {kind} has the apiVersion v1; write apiVersion: v1" in lines
 
 
 def test_kinds_of_other_groups(check: Callable[..., list[str]]) -> None:
-    """Anybody may define a ConfigMap of their own, in a group with a dot in its name."""
+    """A ConfigMap of a custom API group, which has a dot in its name, is skipped."""
     other = HEAD.replace("apiVersion: v1", "apiVersion: example.com/v1")
     assert check(f"{other}data: {{rate_limit: 5}}\n---\n{HEAD}data: {{name: x}}\n") == []
 
 
 def test_version_or_kind_is_missing(check: Callable[..., list[str]]) -> None:
-    """A manifest that lacks its version or its kind is one all the same, alone and among others."""
+    """A manifest without apiVersion or kind is a finding, whether it is alone in the file or among others."""
     assert check("kind: ConfigMap\nmetadata: {name: app}\ndata: {rate_limit: zz}\n") == [
         "1:1: a ConfigMap has the apiVersion v1; write apiVersion: v1",
         "3:20: flag 'rate_limit': expected an int, got 'zz'",
@@ -308,7 +308,7 @@ SECRETS = {
 
 @pytest.mark.parametrize("body", SECRETS)
 def test_types_of_secrets(check: Callable[..., list[str]], body: str) -> None:
-    """A Secret of a type that the server knows has the keys that the type demands."""
+    """A Secret of a built-in type is refused if it lacks a key, value or annotation that the type requires."""
     kind = body.partition("\n")[0].removeprefix("type: ")
     lines = [line for line in check(f"{SECRET}{body}\n") if "warning" not in line]
     assert lines == [f"4:7: a Secret of type {kind} {SECRETS[body]}"]
@@ -326,12 +326,12 @@ def test_types_of_secrets(check: Callable[..., list[str]], body: str) -> None:
     ],
 )
 def test_secrets_that_the_server_takes(check: Callable[..., list[str]], body: str) -> None:
-    """Other types demand nothing, and stringData goes over data."""
+    """A Secret that has the keys of its type passes, and so does one of another type, or with a key in both fields."""
     assert [line for line in check(f"{SECRET}{body}\n") if "warning" not in line] == []
 
 
 def test_size_of_a_secret_is_that_of_what_is_stored(check: Callable[..., list[str]]) -> None:
-    """What stringData replaces does not count."""
+    """A value of data that stringData replaces does not count towards the size of a Secret."""
     half = 2**19 + 1
     encoded = base64.b64encode(b"x" * half).decode()
     assert check(f"{SECRET}data: {{name: {encoded}}}\nstringData: {{name: {'y' * half}}}\n") == []
@@ -340,7 +340,7 @@ def test_size_of_a_secret_is_that_of_what_is_stored(check: Callable[..., list[st
 
 
 def test_fields_of_a_secret(check: Callable[..., list[str]]) -> None:
-    """A Secret has neither binaryData nor keys at the top, and what stands there is not shown."""
+    """In a Secret the field binaryData and a key at the top level are refused, and their values are not shown."""
     lines = check(f"{SECRET}binaryData: {{name: hunter2}}\npassword: hunter2\n")
     assert lines == [
         "4:1: a Secret has no field 'binaryData'; write its keys below data, in base64",
@@ -349,7 +349,7 @@ def test_fields_of_a_secret(check: Callable[..., list[str]]) -> None:
 
 
 def test_json_texts_that_follow_one_another(check: Callable[..., list[str]]) -> None:
-    """JSON objects one after another are as many manifests, with or without line ends between them."""
+    """JSON objects one after another are separate manifests, with or without line ends between them."""
     good = json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"name": "x"}})
     bad = good.replace('"name": "x"', '"rate_limit": "zz"')
     for between in ("", " ", "\n", "\n---\n"):
@@ -360,7 +360,7 @@ def test_json_texts_that_follow_one_another(check: Callable[..., list[str]]) -> 
 
 @pytest.mark.parametrize("text", ["{} x", "{}\n[]", "{}{"])
 def test_json_followed_by_something_else(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """What does not go on as JSON is unreadable from there."""
+    """A file in which anything but complete JSON objects follows a JSON object is unreadable, with status 2."""
     Path("in.yaml").write_text(text, encoding="utf-8")
     assert main(["check", "manifest_app:flags", "in.yaml"]) == 2
     assert "dflag: in.yaml:" in capsys.readouterr().err
@@ -378,7 +378,7 @@ MERGED = {
 
 @pytest.mark.parametrize("body", MERGED)
 def test_merge_keys(check: Callable[..., list[str]], body: str) -> None:
-    """What is merged in counts as if it stood where the merge key does, and is found where it is written."""
+    """A merged value counts as if it stood at the merge key, and a finding has the place where it is written."""
     lines = check(HEAD + body)
     if MERGED[body] is None:
         assert "8:3: the key 'rate_limit' is in both data and binaryData" in lines
@@ -395,20 +395,20 @@ def test_merge_keys(check: Callable[..., list[str]], body: str) -> None:
     ],
 )
 def test_what_goes_over_a_merge_key(check: Callable[..., list[str]], body: str) -> None:
-    """Of what stands twice only one counts."""
+    """A merged value that a later key, an earlier mapping of a list or a later merge key replaces is not checked."""
     assert check(HEAD + body, "--strict") == []
 
 
 @pytest.mark.parametrize("value", ["5", "null", "[[{a: b}]]", "[5]"])
 def test_merge_key_without_a_mapping(value: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A merge key with anything but mappings is unreadable, as for kubectl."""
+    """A file with a merge key whose value is not a mapping or a list of mappings is unreadable, as for kubectl."""
     Path("in.yaml").write_text(f"{HEAD}data:\n  <<: {value}\n", encoding="utf-8")
     assert main(["check", "manifest_app:flags", "in.yaml"]) == 2
     assert "expected a mapping, or a list of mappings, behind <<" in capsys.readouterr().err
 
 
 def test_quoted_merge_key_is_a_key(check: Callable[..., list[str]]) -> None:
-    """Quotes make a name of it, which no ConfigMap can have."""
+    """A quoted ``<<`` is an ordinary key, which is refused because no ConfigMap can have it."""
     (first, *_) = check(f"{HEAD}data:\n  '<<': x\n")
     assert first.startswith("5:3: expected a key of 1 to 253 characters")
 
@@ -456,7 +456,7 @@ def test_hostile_input_is_one_line(text: str, capsys: pytest.CaptureFixture[str]
 
 
 def test_key_that_stands_twice(check: Callable[..., list[str]]) -> None:
-    """A key that stands twice is found in a ConfigMap, whose last one counts, and lets other kinds be."""
+    """A key that stands twice in a ConfigMap is a finding, and its last value counts; other kinds are not checked."""
     says = "a key stands twice in one mapping, and only the last counts; take one away"
     assert check(f"{POD}spec: {{a: 1, a: 2}}\n---\n{HEAD}data:\n  rate_limit: '1'\n  rate_limit: zz\n") == [
         f"11:3: {says}",
@@ -469,7 +469,7 @@ def test_key_that_stands_twice(check: Callable[..., list[str]]) -> None:
 
 
 def test_lists_of_one_kind(check: Callable[..., list[str]]) -> None:
-    """The items of a ConfigMapList need not say their kind; those of a List have to."""
+    """The items of a ConfigMapList need no apiVersion and kind; those of a List do."""
     listed = {"apiVersion": "v1", "kind": "ConfigMapList", "items": [{"metadata": {}, "data": {"rate_limit": "zz"}}]}
     assert check(json.dumps(listed))[0].endswith("flag 'rate_limit': expected an int, got 'zz'")
     (line,) = check(json.dumps({**listed, "kind": "List"}))
@@ -477,7 +477,7 @@ def test_lists_of_one_kind(check: Callable[..., list[str]]) -> None:
 
 
 def test_plan_lists_what_the_server_refuses(capsys: pytest.CaptureFixture[str]) -> None:
-    """A plan of a manifest that the API server refuses lists what it refuses, with status 1."""
+    """A plan of a manifest that the API server refuses lists what the server refuses, with status 1."""
     Path("in.yaml").write_text(f"{HEAD}data: {{rate_limit: 60, password: 4711}}\nspec: {{}}\n", encoding="utf-8")
     assert main(["plan", "manifest_app:flags", "in.yaml", "--format", "json"]) == 1
     assert json.loads(capsys.readouterr().out)["rejected"] == [

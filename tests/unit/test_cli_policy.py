@@ -1,5 +1,5 @@
 """
-``dflag policy``: the objects it prints, and what it says that it cannot.
+``dflag policy``: the objects that it prints, and the checks that it reports as left out.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _policy(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[dict[str, A
 
 def _refusals(policy: dict[str, Any], config_map: dict[str, Any]) -> list[str]:
     """
-    Evaluate a policy as the API server does, and give the messages of what refuses.
+    Evaluate a policy as the API server does, and return the messages of the validations that refuse.
     """
     environment = celpy.Environment()
     functions = {"trim": lambda text: type(text)(text.strip()), "substring": lambda text, at: type(text)(text[at:])}
@@ -83,7 +83,7 @@ def _refusals(policy: dict[str, Any], config_map: dict[str, Any]) -> list[str]:
 
 def test_structure_of_the_policy(capsys: pytest.CaptureFixture[str]) -> None:
     """
-    The policy is about ConfigMaps of one name as they are made and changed, and refuses also when it cannot tell.
+    The policy covers the creation and update of ConfigMaps of one name, and refuses them if its evaluation fails.
     """
     policy, binding, _ = _policy(capsys, "policed_app:flags", "--name", "app-flags")
     assert policy["apiVersion"] == binding["apiVersion"] == "admissionregistration.k8s.io/v1"
@@ -111,7 +111,7 @@ def test_structure_of_the_policy(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("namespace", [[], ["--namespace", "prod"]])
 def test_structure_is_that_of_kubernetes(capsys: pytest.CaptureFixture[str], namespace: list[str]) -> None:
     """
-    Both objects have the fields and types of the API that lightkube's models are made of, and nothing beside.
+    Both objects have only fields and types of the Kubernetes API, as the models of lightkube know it.
     """
     policy, binding, _ = _policy(capsys, "policed_app:flags", "--require", "rate_limit", *namespace)
     assert ValidatingAdmissionPolicy.from_dict(policy).to_dict() == policy
@@ -120,7 +120,7 @@ def test_structure_is_that_of_kubernetes(capsys: pytest.CaptureFixture[str], nam
 
 def test_binding_to_a_namespace(capsys: pytest.CaptureFixture[str]) -> None:
     """
-    With a namespace the binding selects it, and the names differ from those for another.
+    With ``--namespace`` the binding selects that namespace, and the names of both objects contain it.
     """
     policy, binding, _ = _policy(capsys, "policed_app:flags", "--namespace", "prod")
     assert policy["metadata"]["name"] == binding["metadata"]["name"] == "dflag-prod-policed-app"
@@ -130,7 +130,7 @@ def test_binding_to_a_namespace(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_name_is_that_of_the_registry(capsys: pytest.CaptureFixture[str]) -> None:
     """
-    A registry that has a name gives it, as far as an object can have it.
+    Without ``--name`` the policy is for the ConfigMap named after the registry, in the form of an object's name.
     """
     policy, _, _ = _policy(capsys, "policed_app:named")
     assert policy["spec"]["matchConstraints"]["resourceRules"][0]["resourceNames"] == ["my-app"]
@@ -156,7 +156,7 @@ def test_name_is_that_of_the_registry(capsys: pytest.CaptureFixture[str]) -> Non
 )
 def test_what_is_refused(capsys: pytest.CaptureFixture[str], config_map: dict[str, Any], messages: list[str]) -> None:
     """
-    Bad values and unknown keys are refused with what was expected; good ones and what is no flag's matter are not.
+    Bad values and unknown keys are refused with what was expected; good values, and those it cannot check, pass.
     """
     policy, _, _ = _policy(capsys, "policed_app:flags")
     assert _refusals(policy, config_map) == messages
@@ -164,7 +164,7 @@ def test_what_is_refused(capsys: pytest.CaptureFixture[str], config_map: dict[st
 
 def test_required_keys(capsys: pytest.CaptureFixture[str]) -> None:
     """
-    Flags have defaults; a key that must be there all the same is named, and must be a flag's.
+    A ConfigMap without a key of ``--require`` is refused; ``--require`` with a name that no flag has is misuse.
     """
     policy, _, _ = _policy(capsys, "policed_app:flags", "--require", "rate_limit", "--require", "blob")
     assert _refusals(policy, {"data": {"rate_limit": "60"}}) == ["expected a value for flag 'blob'"]
@@ -175,7 +175,7 @@ def test_required_keys(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_what_is_left_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     """
-    On standard error stands all that a value may be refused for which the policy lets through.
+    Standard error lists each check that the policy leaves out, and that may still refuse a value later.
     """
     _, _, err = _policy(capsys, "policed_app:flags")
     assert [line.removeprefix("dflag: not in the policy: ") for line in err.splitlines()] == [
@@ -193,7 +193,7 @@ def test_what_is_left_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_unknown_keys_are_let_through_where_they_cannot_be_told(capsys: pytest.CaptureFixture[str]) -> None:
     """
-    A map with a set of characters in its pattern leaves the check of keys out, and says so.
+    If a map's key pattern has a character set, unknown keys pass and stderr says so; a policy without checks is misuse.
     """
     policy, _, err = _policy(capsys, "policed_app:sets")
     assert _refusals(policy, {"data": {"a.x": "1", "other": "1"}}) == []
@@ -204,7 +204,7 @@ def test_unknown_keys_are_let_through_where_they_cannot_be_told(capsys: pytest.C
 
 def test_secrets_stay_out(capsys: pytest.CaptureFixture[str]) -> None:
     """
-    Neither the default of a secret nor what it may be shows.
+    The output shows neither the default nor the choices of a secret flag.
     """
     main(["policy", "policed_app:flags"])
     captured = capsys.readouterr()
@@ -223,7 +223,7 @@ def test_a_name_that_no_object_has_is_misuse(
     capsys: pytest.CaptureFixture[str], command: list[str], options: list[str]
 ) -> None:
     """
-    What Kubernetes would refuse later is refused here.
+    A name or namespace that Kubernetes would refuse is misuse in ``policy`` and ``manifest``, and prints no object.
     """
     assert main([*command, "policed_app:flags", *options]) == 2
     captured = capsys.readouterr()
@@ -233,7 +233,7 @@ def test_a_name_that_no_object_has_is_misuse(
 
 def test_a_policy_has_a_name_that_it_can_have(capsys: pytest.CaptureFixture[str]) -> None:
     """
-    Two names that would be too long together are refused, though each may be as long by itself.
+    A name and a namespace that are too long together are refused, although each is short enough by itself.
     """
     assert main(["policy", "policed_app:flags", "--name", "a" * 240, "--namespace", "a" * 63]) == 2
     assert "expected a name" in capsys.readouterr().err

@@ -1,5 +1,5 @@
 """
-What the command makes of rules: ``check``, ``schema``, ``manifest`` and ``policy``.
+How the commands treat rules: ``check``, ``write``, ``schema``, ``manifest``, ``policy`` and ``plan``.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ CONFIG_MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: app\ndata:\n  
 @pytest.fixture
 def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, list[str]]]:
     """
-    Run ``dflag check`` on the text of a file, and return its status and its lines.
+    Return a function that runs ``dflag check`` on the text of a file, and returns the status and the lines printed.
     """
     run = _command(tmp_path, monkeypatch)
 
@@ -77,7 +77,7 @@ def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tupl
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
     """
-    Run ``dflag`` in a directory with a program.
+    Return a function that runs ``dflag`` in a directory with a program.
     """
     return _command(tmp_path, monkeypatch)
 
@@ -103,11 +103,11 @@ def config_map(rules: str) -> str:
 
 class TestCheck:
     """
-    Findings in rules.
+    The findings of ``dflag check`` in rules.
     """
 
     def test_accepts_good_rules(self, check: Callable[..., tuple[int, list[str]]]) -> None:
-        """Good rules are no finding, whatever the key that they are under, and are no document of flags."""
+        """Good rules give no finding, in a ConfigMap and in a document, and are not read as a document of flags."""
         rules = (
             "- when: {zone: [eu-1, eu-2]}\n  set: {rate_limit: 80, a.port: 1, policy: {mode: deny}}\n"
             "- {by: tenant, is: [acme], set: {rate_limit: 500}}\n"
@@ -140,7 +140,7 @@ class TestCheck:
     def test_shows_the_token(
         self, check: Callable[..., tuple[int, list[str]]], rule: str, token: str, message: str
     ) -> None:
-        """What is wrong in a rule is an error at its token, in a ConfigMap and in a document."""
+        """A fault in a rule is an error at the faulty token, in a ConfigMap and in a document."""
         document = "burst: 1\n_rules:\n" + "".join(f"  {line}\n" for line in rule.splitlines())
         for text in (config_map(rule), document):
             status, (finding,) = check(text)
@@ -152,13 +152,13 @@ class TestCheck:
             )
 
     def test_warns_of_names_that_are_retired(self, check: Callable[..., tuple[int, list[str]]]) -> None:
-        """A program leaves such a name alone, and applies the rest of the rule."""
+        """A rule that sets a retired flag is a warning that says to remove the name, with status 0."""
         status, (finding,) = check(config_map("- set: {older: 1, burst: 2}"))
         assert status == 0
         assert "rule 1: flag 'older' has been retired since 2026-10-01: remove it" in finding
 
     def test_reads_files_of_a_directory(self, run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
-        """In a directory the rules are a file of their own."""
+        """In a directory the rules are read from the file `_rules.yaml`, and a finding has the place in that file."""
         (tmp_path / "volume").mkdir()
         (tmp_path / "volume/_rules.yaml").write_text("\ufeff- set:\n    burst: x\n")
         (tmp_path / "volume/burst").write_text("3")
@@ -169,7 +169,7 @@ class TestCheck:
         assert (finding["flag"], finding["level"]) == ("burst", "error")
 
     def test_finds_all_of_it(self, check: Callable[..., tuple[int, list[str]]]) -> None:
-        """All that is wrong is found, in the order of the file."""
+        """All faults in the rules are reported, in the order of the file."""
         _, found = check(config_map("- set: {burst: x, old: y}\n- form: 1\n- set: {rate_limit: z}"))
         places = [tuple(map(int, finding.split(":")[1:3])) for finding in found]
         assert places == [(8, 20), (8, 23), (8, 28), (9, 7), (9, 7), (10, 25)]
@@ -182,7 +182,7 @@ class TestCheck:
         )
 
     def test_warns_of_secrets_in_a_config_map(self, check: Callable[..., tuple[int, list[str]]]) -> None:
-        """A ConfigMap's rule that sets a secret flag is a warning; a Secret's is none."""
+        """A rule that sets a secret flag is a warning in a ConfigMap, and no finding in a Secret."""
         text = config_map("- set: {password: ''}")
         assert check(text) == (
             0,
@@ -193,7 +193,7 @@ class TestCheck:
         assert found.endswith("put the rule into a Secret")
 
     def test_shows_no_secret(self, check: Callable[..., tuple[int, list[str]]]) -> None:
-        """Neither a secret flag's value is shown, nor anything that a Secret holds."""
+        """The findings show neither the value of a secret flag nor anything that a Secret holds."""
         text = config_map("- set: {password: hunter2}\n- {hunter2: 1}\n- {name: [hunter2], set: {burst: hunter2}}")
         _, found = check(config_map("- set: {password: hunter2}"))
         assert not any("hunter2" in line for line in found)
@@ -217,7 +217,7 @@ class TestCheck:
         capsys: pytest.CaptureFixture[str],
         values: str,
     ) -> None:
-        """A rule of a Secret that is refused for one name or value shows none of the others."""
+        """No command shows a value of a Secret's rule that is refused for one of its names or values."""
         text = config_map(f"- set: {values}").replace("ConfigMap", "Secret").replace("\ndata:", "\nstringData:")
         (tmp_path / "app.yaml").write_text(text)
         for command in (
@@ -231,7 +231,7 @@ class TestCheck:
             assert "hunter" not in out + capsys.readouterr().err
 
     def test_warns_of_shares_that_nobody_may_have(self, check: Callable[..., tuple[int, list[str]]]) -> None:
-        """With the number of processes, a step that reaches less than one of them is a warning at the step."""
+        """With `--replicas`, a step that will probably reach none of so many processes is a warning at the step."""
         text = config_map(
             "- name: a\n  from: 2026-11-28T10:00:00Z\n  steps: [5%, 50%, 100%]\n  every: 1h\n  set: {burst: 1}"
         )
@@ -244,7 +244,7 @@ class TestCheck:
         assert check(text, "--replicas", "1" + 400 * "0") == (0, [])
 
     def test_tries_each_rule_against_the_validators(self, check: Callable[..., tuple[int, list[str]]]) -> None:
-        """A rule that a validator across flags refuses, on top of the plain values, is an error at the rule."""
+        """A rule that a registry validator refuses together with the plain values is an error at the rule."""
         status, found = check(config_map("- set: {burst: 50}\n- name: much\n  set: {burst: 70}"))
         assert status == 1
         assert len(found) == 1
@@ -252,7 +252,7 @@ class TestCheck:
         assert "burst is above rate_limit" in found[0]
 
     def test_tries_rules_beneath_the_objects_above(self, check: Callable[..., tuple[int, list[str]]]) -> None:
-        """A plain value of a later object, or of a document inside a key, wins over a rule."""
+        """A rule is validated with the plain values of later objects and of documents in a key, which win over it."""
         rules, second = config_map("- set: {burst: 70}"), CONFIG_MAP.replace("  _rules.yaml: |\n", "")
         assert check(f"{rules}---\n{second}  burst: '5'\n", "--strict") == (0, [])
         assert check(f"{rules}  app.yaml: '{{burst: 5}}'\n", "--strict") == (0, [])
@@ -263,7 +263,7 @@ class TestCheck:
         assert "burst is above rate_limit" in found
 
     def test_tries_the_rules_without_conditions_together(self, check: Callable[..., tuple[int, list[str]]]) -> None:
-        """Rules that hold in every process from the start, and that a validator refuses together, stop a start."""
+        """Rules without conditions that a registry validator refuses together are an error, in one object or in two."""
         low, high = "{name: low, set: {rate_limit: 8}}", "{name: high, set: {burst: 9}}"
         found = (
             "7: rule 'high': it does not go together with others: refused by the registry validator "
@@ -277,16 +277,16 @@ class TestCheck:
     def test_tries_no_rules_together_that_may_never_meet(
         self, check: Callable[..., tuple[int, list[str]]], condition: str
     ) -> None:
-        """What holds somewhere or at some time only is tried alone."""
+        """A rule with a condition or for a key is not validated together with other rules."""
         assert check(config_map(f"- set: {{rate_limit: 8}}\n- {{{condition}, set: {{burst: 9}}}}")) == (0, [])
         assert check(config_map("- {by: tenant, set: {rate_limit: 8}}\n- set: {burst: 9}")) == (0, [])
 
     def test_counts_what_rules_without_conditions_mend(self, check: Callable[..., tuple[int, list[str]]]) -> None:
-        """Plain values that go together only with such a rule are good, as they are at a start."""
+        """Plain values that a registry validator accepts only with a rule without conditions pass, as at a start."""
         assert check("burst: 60\n_rules: [{set: {rate_limit: 80}}]\n") == (0, [])
 
     def test_wants_one_key(self, check: Callable[..., tuple[int, list[str]]]) -> None:
-        """Two lists in one object are an error at the second key."""
+        """Rules under two keys of one object are an error that names both keys."""
         text = "_rules: []\n_rules.yaml: []\n"
         assert check(text) == (
             1,
@@ -294,13 +294,13 @@ class TestCheck:
         )
 
     def test_finds_one_list_beside_another(self, check: Callable[..., tuple[int, list[str]]]) -> None:
-        """The rules of each object are its own."""
+        """Two objects may have rules of the same name, as the rules of each object are separate."""
         text = config_map("- {name: a, by: tenant, share: 1%, set: {rate_limit: 9}}")
         assert check(text + "---\n" + text.replace("name: app", "name: other")) == (0, [])
 
 
 def test_write_publishes_no_bad_rule(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
-    """With a registry, rules that it refuses are not published."""
+    """With `--registry`, `write` publishes good rules, and does not publish rules that the registry refuses."""
     bad, good = "_rules.yaml=- set: {burst: x}", "_rules.yaml=- set: {burst: 3}"
     assert run("write", "volume", bad, "--registry", "program:flags")[0] == 1
     assert not (tmp_path / "volume").exists()
@@ -310,7 +310,7 @@ def test_write_publishes_no_bad_rule(run: Callable[..., tuple[int, str]], tmp_pa
 
 class TestSchema:
     """
-    The schema of rules.
+    The JSON Schema of rules.
     """
 
     def rules(self, run: Callable[..., tuple[int, str]]) -> Any:
@@ -328,7 +328,7 @@ class TestSchema:
         ],
     )
     def test_accepts_rules(self, run: Callable[..., tuple[int, str]], rule: object) -> None:
-        """A good rule fits the schema of rules, and that of a document."""
+        """A good rule is valid against the schema of rules, and in a document against the schema of documents."""
         jsonschema.Draft202012Validator.check_schema(self.rules(run))
         jsonschema.validate([rule], self.rules(run))
         jsonschema.validate({"_rules": [rule]}, json.loads(run("schema", "program:flags")[1]))
@@ -353,27 +353,27 @@ class TestSchema:
         ],
     )
     def test_refuses_what_is_no_rule(self, run: Callable[..., tuple[int, str]], rule: object) -> None:
-        """An editor shows what the check would refuse, as far as a schema can say."""
+        """A bad rule is invalid against the schema of rules, and in a document against the schema of documents."""
         assert not jsonschema.Draft202012Validator(self.rules(run)).is_valid([rule])
         document = json.loads(run("schema", "program:flags")[1])
         assert not jsonschema.Draft202012Validator(document).is_valid({"_rules": [rule]})
 
     def test_of_a_manifest_takes_a_text(self, run: Callable[..., tuple[int, str]]) -> None:
-        """In a ConfigMap the rules are a text."""
+        """The schema of a manifest accepts the rules of a ConfigMap as a string."""
         schema = json.loads(run("schema", "program:flags", "--manifest")[1])
         jsonschema.validate({**yaml.safe_load(config_map("- set: {}"))}, schema)
 
 
 class TestManifest:
     """
-    The example of rules.
+    The example rules of ``dflag manifest --rules``.
     """
 
     @pytest.mark.parametrize("options", [[], ["--key", "app.yaml"]])
     def test_has_rules_in_comments(
         self, run: Callable[..., tuple[int, str]], tmp_path: Path, options: list[str]
     ) -> None:
-        """The comments change nothing, and without their marks they are rules that the program accepts."""
+        """`--rules` adds only comments, which are rules that the program accepts once the comment marks are removed."""
         _, plain = run("manifest", "program:flags", "--name", "app", *options)
         _, text = run("manifest", "program:flags", "--name", "app", "--rules", *options)
         assert text.startswith(plain.rstrip("\n"))
@@ -390,13 +390,13 @@ class TestManifest:
         assert text.count("- name: ") == text.count("set: {"), "a bad edit of a rule without a name leaves it out"
 
     def test_has_none_in_json(self, run: Callable[..., tuple[int, str]], capsys: pytest.CaptureFixture[str]) -> None:
-        """JSON has no comments, so that the two options do not go together."""
+        """`--rules` with a key of JSON is misuse, as JSON has no comments."""
         assert run("manifest", "program:flags", "--name", "app", "--rules", "--key", "app.json")[0] == 2
         assert "expected a key of YAML for --rules" in capsys.readouterr().err
 
 
 def test_the_policy_lets_rules_be(run: Callable[..., tuple[int, str]], capsys: pytest.CaptureFixture[str]) -> None:
-    """The reserved keys are no unknown ones, and what is in them is named as left to the check."""
+    """The policy knows the keys of rules, and reports the rules in them as not checked."""
     _, text = run("policy", "program:flags")
     assert "'_rules.yaml'" in text
     assert "not in the policy: rules, in the key _rules.yaml" in capsys.readouterr().err
@@ -421,7 +421,7 @@ KEYS = ("acme", "initech", "umbrella", "zürich")
 
 class TestPlan:
     """
-    What a process would read, and when.
+    What a process would read, and when, as ``dflag plan`` prints it.
     """
 
     @pytest.fixture
@@ -430,7 +430,7 @@ class TestPlan:
         return lambda *options: run("plan", "program:flags", "app.yaml", *options)
 
     def test_is_for_a_process(self, plan: Callable[..., tuple[int, str]]) -> None:
-        """Facts, the moment and a key decide which rules count; without facts none is known."""
+        """`--fact`, `--at` and `--key` decide which rules apply; a rule on a fact that is not given does not apply."""
         early, late = ("--at", "2026-11-28T09:00:00Z"), ("--at", "2026-11-28T10:20:00Z")
         assert plan(*early) == (0, "rate_limit: 50 -> 60\n")
         assert plan(*early, "--fact", "zone=eu-1") == (0, "rate_limit: 50 -> 80 (rule 1)\n")
@@ -445,7 +445,7 @@ class TestPlan:
         assert plan(*early, "--fact", "zone=eu-1", "--key", "tenant=other")[1] == "rate_limit: 50 -> 80 (rule 1)\n"
 
     def test_shows_the_whole_map_of_a_key(self, run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
-        """What rules for a key add, with what it has without them."""
+        """With `--key`, a map is shown whole: its plain entries together with those that rules for the key add."""
         (tmp_path / "maps.py").write_text(
             "import dflag\nflags = dflag.FlagRegistry('app')\n"
             "limits = flags.dyn_map('limits', {}, keys='*.limit', of='int', by='tenant')\n"
@@ -470,7 +470,7 @@ class TestPlan:
     def test_tries_a_new_rule_on_plain_values_that_stay(
         self, run: Callable[..., tuple[int, str]], tmp_path: Path, live: str, rule: str, expected: tuple[int, str]
     ) -> None:
-        """As a process does, which holds what it read before."""
+        """A plan validates a new rule together with the plain values that stay, as a running process does."""
         (tmp_path / "live.yaml").write_text(live)
         (tmp_path / "next.yaml").write_text(f"{live}_rules:\n  - {rule}\n")
         status, out = run("plan", "program:flags", "next.yaml", "--against", "live.yaml")
@@ -488,7 +488,7 @@ class TestPlan:
     def test_knows_the_first_and_the_last_moment(
         self, run: Callable[..., tuple[int, str]], tmp_path: Path, options: list[str], last_line: str
     ) -> None:
-        """There is no moment before the first, and a bake that would end after the last one ends then."""
+        """A plan works at the first and at the last moment that a date can have, even with a bake that ends later."""
         (tmp_path / "next.yaml").write_text(
             f"_rules:\n  - {{name: first, from: {FIRST}, set: {{burst: 6}}}}\n"
             "  - {name: last, from: 9999-12-31T23:00:00Z, steps: [1%, 100%], every: 2h, bake: 2h, set: {burst: 7}}\n"
@@ -505,7 +505,7 @@ class TestPlan:
         ]
 
     def test_reads_what_a_key_has_on_a_page(self, plan: Callable[..., tuple[int, str]]) -> None:
-        """Against a running process, a named or drawn key has what the rules in force there give it."""
+        """Against a running process, the old value of a named or drawn key is what the rules in force there give it."""
         flags = dflag.FlagRegistry("live")
         flags.dyn_int("rate_limit", 50, by="tenant")
         rules = """
@@ -552,7 +552,7 @@ class TestPlan:
         entry: dict[str, Any],
         expected: str | None,
     ) -> None:
-        """What the page of an older process leaves out about a key is unknown, and never guessed."""
+        """The old value of a key is shown as unknown, and not guessed, if the page of an older process lacks it."""
         listed = [{"name": "rate_limit", "current_value": "60", **entry}]
         monkeypatch.setattr("dflag.cli._page._fetch", lambda _: listed)
         options = ("--at", "2026-11-28T09:00:00Z", "--against", "http://app/", "--key", "tenant=acme")
@@ -580,7 +580,7 @@ class TestPlan:
         assert capsys.readouterr().err == f"dflag: {problem}\n"
 
     def test_rejects_bad_rules(self, run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
-        """A rule that would be refused is among what is rejected, and the status says so."""
+        """A rule that a process would refuse is listed in `rejected`, and the exit status is 1."""
         (tmp_path / "app.yaml").write_text("_rules:\n  - {name: a, set: {burst: x}}\n")
         status, out = run("plan", "program:flags", "app.yaml", "--format", "json")
         assert status == 1
@@ -589,7 +589,7 @@ class TestPlan:
         assert rejected["message"] == "rule 'a': flag 'burst': expected an int, got 'x'"
 
     def test_lists_the_moments(self, plan: Callable[..., tuple[int, str]]) -> None:
-        """The timeline has each moment at which a rule goes on, and what the process reads otherwise then."""
+        """The timeline lists each moment at which a rule begins, advances or ends, and the values that change then."""
         assert plan("--timeline", "--fact", "pod=web-7d9f-abcde")[1].splitlines() == [
             "2026-11-28T10:00:00Z: rule 'limits-november' begins",
             "2026-11-28T10:16:54.537803Z: burst: 5 -> 12 (rule 'limits-november')",
@@ -611,7 +611,7 @@ class TestPlan:
         }
 
     def test_lists_no_stage_of_a_rule_that_has_ended(self, run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
-        """A rule that ends before all processes or keys have it never reaches 100 %."""
+        """The timeline lists no stage of a rule after its end, so a rule that ends early never reaches 100 %."""
         (tmp_path / "app.yaml").write_text(
             "_rules:\n"
             "  - {name: a, from: 2026-11-28T10:00:00Z, over: 30m, until: 2026-11-28T10:10:00Z, set: {burst: 9}}\n"
@@ -629,7 +629,7 @@ class TestPlan:
     def test_leaves_out_what_a_process_refuses(
         self, run: Callable[..., tuple[int, str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """A rule that does not go together with those before it is refused, at its moment, and comes when they end."""
+        """A rule that a registry validator refuses with an earlier rule is refused, and applies once that one ends."""
         (tmp_path / "app.yaml").write_text(
             "_rules:\n"
             "  - {name: low, from: 2026-11-28T10:00:00Z, until: 2026-11-28T12:00:00Z, set: {rate_limit: 8}}\n"
@@ -667,6 +667,6 @@ class TestPlan:
     def test_refuses_what_is_no_fact(
         self, plan: Callable[..., tuple[int, str]], options: tuple[str, str], capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """A fact, a key or a moment that is written otherwise is misuse."""
+        """A fact, a key or a moment that is not in the expected form is misuse."""
         assert plan(*options)[0] == 2
         assert f"expected {options[0]}" in capsys.readouterr().err

@@ -1,5 +1,5 @@
 """
-What the commands print of values that hide a part, or that a program's own functions read.
+What the commands print about values that hide a part, and about values that a program's own parser reads.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
 
 class Db(pydantic.BaseModel):
-    """A model with parts that its dump hides or rounds."""
+    """A model whose dump masks the password."""
 
     host: str = "localhost"
     password: pydantic.SecretStr = pydantic.SecretStr("dev")
 
 
 class Hidden(pydantic.BaseModel):
-    """A model with a part that its dump leaves out."""
+    """A model whose dump leaves out the token."""
 
     token: str = pydantic.Field("dev-token", exclude=True)
     shown: int = 1
@@ -94,7 +94,7 @@ _LIVE = {"rate": "500", "mode": "legacy", "weights": '{"a.weight":200}', "level"
 
 @pytest.fixture(name="live", params=["page", "document"])
 def _live(request: pytest.FixtureRequest, program: dflag.FlagRegistry, tmp_path: Path) -> Iterator[str]:
-    """Yield what is live of a version that takes more than the program here, as a page or as a document."""
+    """Yield the page or the document with live values of a version that accepts more than the program here."""
     _declare(program, 100, ("a", "b"))
     before = dflag.FlagRegistry("shop")
     _declare(before, 1000, ("a", "legacy"))
@@ -107,7 +107,7 @@ def _live(request: pytest.FixtureRequest, program: dflag.FlagRegistry, tmp_path:
 def test_plan_knows_no_old_value_that_the_code_refuses(
     live: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A live value that the flags here refuse is unknown, and never the default."""
+    """A plan shows a live value that the flags here refuse as unknown, and not as the default."""
     (tmp_path / "new.yaml").write_text("rate: 50\nmode: b\nlevel: 3\n", encoding="utf-8")
     out = _run(capsys, "plan", "app:flags", "new.yaml", "--against", live, "--format", "json")
     assert json.loads(out)["changes"] == [
@@ -123,7 +123,7 @@ def test_plan_knows_no_old_value_that_the_code_refuses(
 
 @pytest.mark.usefixtures("program")
 def test_plan_names_an_input_with_nothing_in_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """On either side: it is most likely what a command has left that failed."""
+    """A plan names an input without values on either side, as a command that failed has probably left it."""
     (tmp_path / "empty.yaml").write_text("# Nothing.\n", encoding="utf-8")
     assert main(["plan", "app:flags", "empty.yaml", "--against", "empty.yaml"]) == 0
     captured = capsys.readouterr()
@@ -134,7 +134,7 @@ def test_plan_names_an_input_with_nothing_in_it(tmp_path: Path, capsys: pytest.C
 def test_plan_leaves_an_unknown_value_where_the_input_is_refused_too(
     live: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A refused value leaves the live one, so that nothing changes even if that is not known."""
+    """A plan lists no change for a flag whose new value is refused, even if its live value is unknown."""
     (tmp_path / "new.json").write_text(json.dumps({**_LIVE, "level": "many"}), encoding="utf-8")
     plan = json.loads(_run(capsys, "plan", "app:flags", "new.json", "--against", live, "--format", "json", status=1))
     assert plan["changes"] == []
@@ -164,7 +164,7 @@ def _mutating(flags: dflag.FlagRegistry) -> None:
 def test_plan_against_a_page_with_the_same_values(
     program: dflag.FlagRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...]
 ) -> None:
-    """Identical inputs change nothing, whatever mutators make of a text and whatever a page hides or cannot read."""
+    """A plan against a page with the same inputs has no changes, even with mutators and values that the page hides."""
     _mutating(program)
     rules = [{"by": "tenant", "is": ["acme"], "set": {"tenant_twice": "6"}}]
     given = {key: json.loads(text) if text.startswith("{") else text for key, text in _MUTATED.items()}
@@ -179,7 +179,7 @@ def test_plan_against_a_page_with_the_same_values(
 def test_plan_against_a_page_reads_no_value_twice(
     program: dflag.FlagRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The old value is the one that is in force there, and a refused text leaves it."""
+    """The old value is the page's value in force, without another run of mutators; a refused text is no change."""
     _mutating(program)
     assert program.apply(_MUTATED, source="config").rejected == {}
     (tmp_path / "new.yaml").write_text("twice: 10\ntens: many\nprice: 9.50\n", encoding="utf-8")
@@ -197,7 +197,7 @@ def test_plan_against_a_page_reads_no_value_twice(
 
 @pytest.mark.usefixtures("program")
 def test_plan_knows_a_change_that_a_dump_hides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A new password is a change that is listed and not shown; the same values are none."""
+    """A plan lists the change of a hidden part, such as a password, without its value, and lists no equal values."""
     (tmp_path / "in.yaml").write_text(
         'db: {password: "prod"}\nhidden: {token: "prod"}\nplain: {a: 1}\nday: 2031-01-01\nprice: "1.5"\n'
     )
@@ -210,7 +210,7 @@ def test_plan_knows_a_change_that_a_dump_hides(tmp_path: Path, capsys: pytest.Ca
 def test_manifest_has_no_asterisks_for_a_value(
     program: dflag.FlagRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A default that cannot be written in full is left out of a ConfigMap; the Secret has all of it."""
+    """A ConfigMap leaves out a default that cannot be written in full; a Secret has secret defaults in full."""
     manifest = _run(capsys, "manifest", "app:flags", "--name", "shop")
     assert "*****" not in manifest
     assert "dev" not in manifest
@@ -242,7 +242,7 @@ def test_manifest_has_no_asterisks_for_a_value(
 @pytest.mark.parametrize("option", [[], ["--manifest"]])
 @pytest.mark.usefixtures("program")
 def test_schema_has_the_defaults_that_can_be_written(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Bytes stand as their text; what a value would not be read from is left out, and so is a secret's."""
+    """The schema has only defaults that a flag can read back, bytes as their text, and none of a secret flag."""
     schema = json.loads(_run(capsys, "schema", "app:flags", *option))
     found = schema["properties"]["data"]["properties"] if option else schema["properties"]
     defaults = {name: each["default"] for name, each in found.items() if "default" in each}
@@ -260,7 +260,7 @@ def test_schema_has_the_defaults_that_can_be_written(option: list[str], capsys: 
 
 @pytest.mark.usefixtures("program")
 def test_a_custom_flag_is_one_like_any_other_to_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """check, docs, policy and schema work for it, and say what is known."""
+    """`check`, `docs`, `policy` and `schema` work for a custom flag as for any other flag."""
     (tmp_path / "in.yaml").write_text("day: 2031-13-01\n")
     found = _run(capsys, "check", "app:flags", "in.yaml", status=1)
     assert found.startswith("in.yaml:1:6: flag 'day': ")
@@ -278,7 +278,7 @@ def test_a_custom_flag_is_one_like_any_other_to_commands(tmp_path: Path, capsys:
 
 
 def test_the_page_shows_custom_flags_and_sees_hidden_changes(program: dflag.FlagRegistry) -> None:
-    """The listing has their texts; a change that a dump hides is one, in the checksum too."""
+    """The page lists custom flags with their texts; a change of a hidden part shows there and in the checksum."""
 
     def listing() -> Any:
         environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/", "QUERY_STRING": ""}
@@ -306,7 +306,7 @@ def test_the_page_shows_custom_flags_and_sees_hidden_changes(program: dflag.Flag
 
 
 def test_metrics_take_custom_flags(program: dflag.FlagRegistry) -> None:
-    """They follow its changes as those of any flag."""
+    """The metrics change when a custom flag changes."""
     collected = CollectorRegistry()
     register(program, prometheus_registry=collected)
     before = generate_latest(collected)
@@ -322,7 +322,7 @@ SEALED = STRATEGIC.dyn_json("sealed", Db(), type=Db)
 
 @given(values(CHOSEN), values(PLAIN), texts(CHOSEN), bad_texts(PLAIN), texts(SEALED))
 def test_strategies_take_custom_flags(chosen: int, plain: int, text: str, bad: str, sealed: str) -> None:
-    """Values are its choices or its default; texts read, and those of a hidden part too."""
+    """`values()` gives choices or the default, `texts()` texts that a flag accepts, `bad_texts()` those it refuses."""
     assert (chosen in (1, 2), plain) == (True, 1)
     for flag, accepted in ((CHOSEN, text), (SEALED, sealed)):
         flag.set_text(accepted)

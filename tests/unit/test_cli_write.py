@@ -95,7 +95,7 @@ def _read(here: Path) -> dict[str, bytes]:
 
 
 def test_an_empty_path_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A variable of a script that is not set does not make the current directory a volume."""
+    """An empty path, as an unset variable of a script gives, is refused, and the current directory stays empty."""
     (here / "volume").mkdir()
     os.chdir(here / "volume")
     assert main(["write", "", "rate_limit=60"]) == 2
@@ -107,7 +107,7 @@ def test_an_empty_path_is_refused(here: Path, capsys: pytest.CaptureFixture[str]
 
 def test_values_are_published_as_a_volume(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """
-    The directory is made, with the links of a volume; the value is all behind the first equals sign.
+    ``write`` creates the directory with the links of a volume; a value is all text after the first equals sign.
     """
     assert main(["write", "config", "a=1", "b=x=y", "c="]) == 0
     assert _read(here) == {"a": b"1", "b": b"x=y", "c": b""}
@@ -118,7 +118,7 @@ def test_values_are_published_as_a_volume(here: Path, capsys: pytest.CaptureFixt
 
 def test_modes_do_not_depend_on_the_umask(here: Path) -> None:
     """
-    A program under another user can read what is written under a strict umask.
+    Other users can read the directories and files that are written under a strict umask.
     """
     before = os.umask(0o077)
     try:
@@ -132,7 +132,7 @@ def test_modes_do_not_depend_on_the_umask(here: Path) -> None:
 
 def test_other_keys_stay_unless_replaced(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """
-    Keys that are there stay, in one set with the new; ``--replace`` drops them.
+    Published keys that are not given stay, unless ``--replace`` is given; equal values are not published again.
     """
     main(["write", "config", "a=1", "b=2"])
     assert main(["write", "config", "b=3"]) == 0
@@ -147,7 +147,7 @@ def test_other_keys_stay_unless_replaced(here: Path, capsys: pytest.CaptureFixtu
 
 def test_keys_are_removed_with_what_is_written(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """
-    ``--remove`` takes any number of keys out, in the same set as new values; the last one may go too.
+    ``--remove`` removes any number of keys in the same step as new values are published, and may remove the last one.
     """
     main(["write", "config", "a=1", "b=2", "c=3", "_rules.yaml=[]"])
     assert main(["write", "config", "--remove", "b", "c=4", "--remove", "_rules.yaml"]) == 0
@@ -162,7 +162,7 @@ def test_a_key_to_remove_that_is_not_there_is_misuse(
     here: Path, capsys: pytest.CaptureFixture[str], options: list[str]
 ) -> None:
     """
-    A misspelt key is named, and nothing is published; nor is anything where there is no volume.
+    ``--remove`` of a key that is not published is misuse: the error names the key, and nothing is created or changed.
     """
     assert main(["write", "config", "--remove", "a", *options]) == 2
     assert not (here / "config").exists()
@@ -179,7 +179,7 @@ def test_a_key_to_remove_is_not_published_as_well(
     here: Path, capsys: pytest.CaptureFixture[str], options: list[str]
 ) -> None:
     """
-    A key that is given and removed at once is refused, whichever way it is given.
+    A key that is both given and removed is refused, whether it is given as an argument or in an input.
     """
     main(["write", "config", "rate_limit=60"])
     capsys.readouterr()
@@ -191,7 +191,7 @@ def test_a_key_to_remove_is_not_published_as_well(
 
 def test_what_stays_after_a_removal_is_judged(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """
-    With a registry the whole set without the key is checked, before anything is written.
+    With ``--registry``, the set that remains after a removal is checked before anything is written.
     """
     main(["write", "config", "low=15", "high=20"])
     assert main(["write", "config", "--remove", "high", "--registry", "written_app:flags"]) == 1
@@ -203,8 +203,8 @@ def test_what_stays_after_a_removal_is_judged(here: Path, capsys: pytest.Capture
 
 def test_an_input_without_values_replaces_nothing(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """
-    It is most likely what a command has left that failed. Without ``--replace`` it changes nothing and is named. A
-    ConfigMap without keys is one that was emptied.
+    An empty file is refused with ``--replace``, as a command that failed may have left it; otherwise it changes
+    nothing and is named. A ConfigMap without keys is accepted, and removes all keys.
     """
     (here / "empty.yaml").write_text("")
     main(["write", "config", "a=1"])
@@ -221,7 +221,7 @@ def test_an_input_without_values_replaces_nothing(here: Path, capsys: pytest.Cap
 
 def test_input_is_published_under_the_arguments(here: Path) -> None:
     """
-    A manifest's data and binaryData are published byte by byte; what the command line says goes on top.
+    ``data`` and ``binaryData`` of a manifest are published byte by byte; a value on the command line replaces theirs.
     """
     assert main(["write", "--from", "app.yaml", "config", "rate_limit=70"]) == 0
     assert _read(here) == {"rate_limit": b"70", "note": b"two\nlines\n", "blob": b"\xff"}
@@ -232,7 +232,7 @@ def test_keys_that_no_flag_has_are_published_too(
     here: Path, capsys: pytest.CaptureFixture[str], options: list[str]
 ) -> None:
     """
-    A manifest's keys that begin with a dot become files, as the kubelet makes them, and are of no flag.
+    A manifest's key that begins with a dot is published and can be removed, although no flag can have it.
     """
     (here / "in.yaml").write_text(MANIFEST.replace("  note: |", "  .hidden: x\n  note: |"))
     assert main(["write", "--from", "in.yaml", "config", *options]) == 0
@@ -244,7 +244,7 @@ def test_keys_that_no_flag_has_are_published_too(
 
 def test_argument_that_is_no_utf_8_is_published_as_it_is(here: Path) -> None:
     """
-    The bytes of an argument reach the file, for flags of bytes.
+    An argument that is not valid UTF-8 is written to the file byte by byte.
     """
     assert main(["write", "config", os.fsdecode(b"blob=\xff")]) == 0
     assert _read(here) == {"blob": b"\xff"}
@@ -263,7 +263,7 @@ def test_a_bad_value_publishes_nothing(
     here: Path, capsys: pytest.CaptureFixture[str], pairs: list[str], words: str
 ) -> None:
     """
-    With a registry the whole set is held to its flags and their rules, and a secret is not repeated.
+    With ``--registry``, a value that a flag or a registry validator refuses is not published; a secret is not shown.
     """
     assert main(["write", "config", *pairs, "--registry", "written_app:flags"]) == 1
     assert not (here / "config").exists()
@@ -274,7 +274,7 @@ def test_a_bad_value_publishes_nothing(
 
 def test_the_set_is_judged_with_what_is_kept(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """
-    What was published before counts too, as it would for a program that starts now.
+    With ``--registry``, new values are validated together with those that were published before.
     """
     main(["write", "config", "low=8"])
     assert main(["write", "config", "high=7", "--registry", "written_app:flags"]) == 1
@@ -284,7 +284,7 @@ def test_the_set_is_judged_with_what_is_kept(here: Path, capsys: pytest.CaptureF
 
 def test_unknown_names_are_published_with_a_warning(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """
-    As for an updater, a name that no flag has is worth a word and no error.
+    A key that no flag has is published with a warning that suggests a name, and is not an error.
     """
     assert main(["write", "config", "rate_limt=1", "--registry", "written_app:flags"]) == 0
     assert "warning: " in (out := capsys.readouterr().out)
@@ -294,7 +294,7 @@ def test_unknown_names_are_published_with_a_warning(here: Path, capsys: pytest.C
 
 def test_a_value_that_no_config_map_holds_publishes_nothing(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """
-    Without a registry too: a manifest that the API server refuses is not published.
+    A manifest that the API server would refuse is not published, even without a registry.
     """
     (here / "bad.yaml").write_text("apiVersion: v1\nkind: ConfigMap\ndata:\n  rate_limit: 60\n")
     assert main(["write", "config", "--from", "bad.yaml"]) == 1
@@ -307,7 +307,7 @@ def test_a_value_that_no_config_map_holds_publishes_nothing(here: Path, capsys: 
 @pytest.mark.parametrize("pair", ["rate_limit", "=5", "../a=5", "a/b=5", ".a=5"])
 def test_a_pair_that_is_none_is_misuse(here: Path, capsys: pytest.CaptureFixture[str], pair: str) -> None:
     """
-    A key that a flag cannot have, or no value, is named; what stands behind the equals sign is not repeated.
+    An argument with a bad key or without a value is misuse; the error does not show the text after the equals sign.
     """
     assert main(["write", "config", pair]) == 2
     assert "expected KEY=VALUE" in (err := capsys.readouterr().err)
@@ -317,7 +317,7 @@ def test_a_pair_that_is_none_is_misuse(here: Path, capsys: pytest.CaptureFixture
 
 def test_files_of_somebody_else_are_left_alone(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """
-    A directory with plain files is no volume, and nothing is written to it; nor is a file a directory.
+    A directory with plain files is refused and left unchanged, and a path that is not a directory is refused.
     """
     (here / "config").mkdir()
     (here / "config" / "rate_limit").write_text("50")
@@ -330,7 +330,7 @@ def test_files_of_somebody_else_are_left_alone(here: Path, capsys: pytest.Captur
 
 def test_what_a_dead_writer_left_is_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """
-    The link that stops every later writer, as with the kubelet, is named, so that one can remove it.
+    The error names the link that a dead writer left and that stops later writers; ``write`` works once it is removed.
     """
     main(["write", "config", "a=1"])
     (here / "config" / "..data_tmp").symlink_to("nowhere")
@@ -345,7 +345,7 @@ def test_a_device_that_fails_is_named(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], call: str
 ) -> None:
     """
-    Python names no file there, and the failure is none of standard output.
+    An I/O error that names no file is reported with the directory, and not as a failure of standard output.
     """
     main(["write", "config", "a=1"])
 
@@ -359,7 +359,7 @@ def test_a_device_that_fails_is_named(
 
 def test_commands_at_once_lose_no_key(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    A command that comes while another one is about to publish waits for it, and adds its keys to those.
+    A command that starts while another one is about to publish waits for it, and keeps the other one's keys.
     """
     fcntl = pytest.importorskip("fcntl")
     flock, publish, waits, statuses = fcntl.flock, write._publish, threading.Event(), []
@@ -403,7 +403,7 @@ def test_nothing_outside_of_the_directory_is_touched(
     here: Path, capsys: pytest.CaptureFixture[str], target: str
 ) -> None:
     """
-    A volume whose ``..data`` leads out of it is refused with one line, and everything stays as it was.
+    A directory whose ``..data`` does not link to a directory ``..*`` in it is refused with one line; nothing changes.
     """
     (here / "outside").mkdir()
     (here / "outside" / "a").write_text("outside")
@@ -423,7 +423,7 @@ def test_nothing_outside_of_the_directory_is_touched(
 @pytest.mark.parametrize("slash", ["", "/"])
 def test_a_link_is_no_directory(here: Path, capsys: pytest.CaptureFixture[str], slash: str) -> None:
     """
-    DIR itself is no link, or one would publish somewhere else than it looks.
+    A directory that is a link is refused, with and without a final slash, and nothing changes.
     """
     main(["write", "real", "a=1"])
     (here / "config").symlink_to("real")
@@ -439,7 +439,7 @@ def test_a_link_is_no_directory(here: Path, capsys: pytest.CaptureFixture[str], 
 @pytest.mark.parametrize("target", ["../app.yaml", "..data/b", "nowhere"])
 def test_a_link_that_is_no_key_is_somebody_elses(here: Path, capsys: pytest.CaptureFixture[str], target: str) -> None:
     """
-    A link beside those of the keys is as foreign as a file.
+    A link that does not lead to its own key in ``..data`` is refused like a plain file, and nothing changes.
     """
     main(["write", "config", "b=1"])
     (here / "config" / "a").symlink_to(target)
@@ -484,7 +484,7 @@ def test_a_document_is_published_as_the_flags_read_it(here: Path, capsys: pytest
 @pytest.mark.parametrize("scalar", ["no", "1h", "True", "0o17", "~", "1e3", "2026-11-28"])
 def test_a_scalar_of_a_json_flag_is_published_as_json(here: Path, scalar: str) -> None:
     """
-    Whatever YAML takes a scalar for, the flag reads the same from the file.
+    A JSON flag reads the same value from the published file as from the document, whatever type YAML gives the scalar.
     """
     (here / "in.yaml").write_text(f"json: {scalar}\n")
     assert main(["write", "config", "--from", "in.yaml", "--registry", "written_app:documented"]) == 0
@@ -493,7 +493,7 @@ def test_a_scalar_of_a_json_flag_is_published_as_json(here: Path, scalar: str) -
 
 def test_a_bad_part_of_a_document_is_found_at_its_place(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """
-    The file is what is checked; the message names the line of the document that it comes from.
+    A bad value of a document is reported at its line and column in the document.
     """
     (here / "in.yaml").write_text("text: a\nshaped:\n  mode: refuse\n")
     assert main(["write", "config", "--from", "in.yaml", "--registry", "written_app:documented"]) == 1

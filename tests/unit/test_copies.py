@@ -1,5 +1,5 @@
 """
-Copies and pickles of what a process has one of.
+Copies and pickles of flags, registries and updaters, and of what they report.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 def test_a_copy_of_a_flag_is_the_flag(flags: dflag.FlagRegistry) -> None:
-    """A second flag of the same name would follow nothing, and be no key of a snapshot."""
+    """`copy()` and `deepcopy()` of a flag, bound or not, return the flag itself."""
     rate, unbound = flags.dyn_int("rate", 1), dflag.dyn_int(1)
     assert copy.copy(rate) is copy.deepcopy(rate) is rate
     assert copy.copy(unbound) is copy.deepcopy([unbound])[0] is unbound
 
 
 def test_a_copy_of_a_dataclass_shares_its_flags(flags: dflag.FlagRegistry) -> None:
-    """A dataclass with a flag can be copied, made a dict and replaced."""
+    """`deepcopy()` and `dataclasses.asdict()` of a dataclass keep a flag in it, and copy the other fields."""
 
     @dataclasses.dataclass
     class Pool:
@@ -44,7 +44,7 @@ def test_a_copy_of_a_dataclass_shares_its_flags(flags: dflag.FlagRegistry) -> No
 def test_what_is_said_of_a_document_can_be_copied_and_pickled(
     flags: dflag.FlagRegistry, tmp_path: Path, name: str
 ) -> None:
-    """Errors, revisions and the status go to other processes, with the values of a document that they hold."""
+    """A status and a revision can be pickled and deep-copied, with the errors and document values that they hold."""
     flags.dyn_int("rate", 1)
     flags.dyn_map("weights", {}, keys="w.*", of="int")
     path = tmp_path / name
@@ -61,7 +61,7 @@ def test_what_is_said_of_a_document_can_be_copied_and_pickled(
 
 
 def test_registries_and_updaters_are_not_copied(flags: dflag.FlagRegistry) -> None:
-    """What holds one of them can be copied, and shares it."""
+    """`copy()` and `deepcopy()` of a registry or an updater return the object itself."""
     updater = dflag.Updater(flags, MemorySource({}))
     assert copy.copy(flags) is copy.deepcopy(flags) is flags
     assert copy.copy(updater) is copy.deepcopy(updater) is updater
@@ -69,7 +69,7 @@ def test_registries_and_updaters_are_not_copied(flags: dflag.FlagRegistry) -> No
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_a_pickle_is_refused_with_what_to_do(flags: dflag.FlagRegistry, protocol: int) -> None:
-    """The error says what cannot be pickled, and what can be instead."""
+    """Pickling a flag, registry, snapshot or updater raises a TypeError that says what to pickle or make instead."""
     rate = flags.dyn_int("rate", 1)
     for thing, message in (
         (rate, r"cannot pickle <DynamicFlag 'rate': .*>, .*: pickle its name, or the value that get\(\) returns"),

@@ -1,5 +1,5 @@
 """
-How something is deprecated, and that what is deprecated goes in time.
+The decorator for deprecated functions, and the check that they are removed in time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MESSAGE = re.compile(r"deprecated since (\d+)\.(\d+) and gone in (\d+)\.(\d+): use .+")
 KEPT_VERSIONS = 2
-"""How many minor versions warn before the one that takes it away; docs/support.md."""
+"""How many minor versions warn before the one that removes a function; see docs/support.md."""
 
 
 class Owner:
@@ -40,28 +40,28 @@ def _call() -> int:
 
 
 def test_a_call_warns_where_it_stands() -> None:
-    """A call does what it did, with a warning that names the caller's line and the way to go."""
+    """A call of a deprecated method works as before, with a warning that has the message and the caller's line."""
     with pytest.warns(DeprecationWarning, match=r"^deprecated since 0\.3 and gone in 0\.5: use new$") as caught:
         assert _call() == 4
     assert (caught[0].filename, caught[0].lineno) == (__file__, _call.__code__.co_firstlineno + 1)
 
 
 def test_it_looks_as_before() -> None:
-    """Signature, name and text stay, and tools find the message (PEP 702)."""
+    """A deprecated method keeps its signature, name and docstring, and has `__deprecated__` for tools (PEP 702)."""
     assert str(inspect.signature(Owner.old)) == "(self, number: 'int') -> 'int'"
     assert (Owner.old.__name__, Owner.old.__doc__) == ("old", "Return the number, doubled.")
     assert vars(Owner.old)["__deprecated__"] == "deprecated since 0.3 and gone in 0.5: use new"
 
 
 def test_a_class_is_refused() -> None:
-    """A class that is wrapped would be none any more, so that `isinstance` fails in programs."""
+    """`deprecated()` refuses a class with a TypeError, as `isinstance` would fail with a wrapped class."""
     with pytest.raises(TypeError, match=r"^expected a function or method to deprecate, got <class 'int'>$"):
         deprecated("deprecated since 0.3 and gone in 0.5: use new")(int)
 
 
 def _marks(source: str) -> Iterator[str]:
     """
-    Yield each message in a source: of decorators, where it is empty without a literal, and in other calls that warn.
+    Yield each message in a source: of ``deprecated()``, empty if it is not a literal, and of other calls that warn.
     """
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call):
@@ -74,7 +74,7 @@ def _marks(source: str) -> Iterator[str]:
 
 def _problems(source: str, version: str) -> list[str]:
     """
-    List the marks that say too little, leave too little time, or are due.
+    Return a problem for each mark that says too little, leaves too little time, or is due.
     """
     major, minor = (int(part) for part in version.split(".")[:2])
     found = []
@@ -102,7 +102,7 @@ def _problems(source: str, version: str) -> list[str]:
     ],
 )
 def test_a_mark_is_held_to_its_form(message: str, version: str, expected: list[str]) -> None:
-    """A mark that does not say what to use, leaves less than two minor versions, or is due, is found."""
+    """The check reports a mark that does not say what to use, leaves less than two minor versions, or is due."""
     found = _problems(f"@deprecated({message!r})\ndef f(): ...\n", version)
     assert [each.startswith(start) for each, start in zip(found, expected, strict=True)] == [True] * len(expected)
     if message.startswith("deprecated since"):
@@ -110,7 +110,7 @@ def test_a_mark_is_held_to_its_form(message: str, version: str, expected: list[s
 
 
 def test_marks_are_in_their_form_and_time() -> None:
-    """Each mark in the package says since when, until when and what instead, and none is due."""
+    """Each mark in the package says since when and until when it is valid and what to use instead; none is due."""
     sources = [path.read_text(encoding="utf-8") for path in Path(dflag.__file__).parent.rglob("*.py")]
     assert sources
     assert [problem for source in sources for problem in _problems(source, __version__)] == []

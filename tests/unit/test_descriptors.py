@@ -1,5 +1,5 @@
 """
-Descriptors whose numbers may come to mean other files.
+Descriptors whose numbers the system may give to other files.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _number() -> Iterator[int]:
 @pytest.mark.parametrize("opener", OPENERS)
 def test_another_file_under_the_number_is_not_taken_for_the_own_one(number: int, opener: str) -> None:
     """
-    Another inotify instance neither, which has the same inode; and closing leaves the other file open.
+    A descriptor is not open once its number is that of another file, even of inotify, and ``close()`` closes no other.
     """
     descriptor = Descriptor(number, marked=True)
     assert descriptor.is_open()
@@ -70,7 +70,7 @@ def test_another_file_under_the_number_is_not_taken_for_the_own_one(number: int,
 
 def test_of_two_that_had_one_number_the_newer_one_is_open(number: int) -> None:
     """
-    Two watches of one process, marked alike, do not take each other's for their own.
+    If two descriptors had the same number, only the newer one is open, and only its ``close()`` closes the number.
     """
     older = Descriptor(number, marked=True)
     os.close(number)
@@ -88,7 +88,7 @@ def test_of_two_that_had_one_number_the_newer_one_is_open(number: int) -> None:
 
 def test_a_closed_number_is_not_open(number: int) -> None:
     """
-    What the program has closed stays closed, and closing it once more raises nothing.
+    A descriptor whose number the program has closed is not open, and its ``close()`` raises nothing.
     """
     descriptor = Descriptor(number)
     os.close(number)
@@ -99,7 +99,7 @@ def test_a_closed_number_is_not_open(number: int) -> None:
 
 def test_a_socket_whose_number_is_another_files_is_forgotten() -> None:
     """
-    The socket object lets go of the number, so that its end does not close the other file.
+    ``close_socket()`` detaches a socket whose number is that of another file, and leaves the other file open.
     """
     one, other = socket.socketpair()
     descriptor = Descriptor(one.fileno())
@@ -115,7 +115,7 @@ def test_a_socket_whose_number_is_another_files_is_forgotten() -> None:
 
 def test_a_waiter_is_not_kept_busy_by_a_closed_descriptor() -> None:
     """
-    A descriptor that its owner lost would be ready at once, again and again; it is left out, and the others are not.
+    ``wait()`` leaves out a closed descriptor, which would be ready at once each time, and waits for the others.
     """
     waiter = Waiter()
     reading, writing = os.pipe()
@@ -131,7 +131,7 @@ def test_a_waiter_is_not_kept_busy_by_a_closed_descriptor() -> None:
 
 def test_a_word_ends_one_wait_and_no_more() -> None:
     """
-    However many were said before it: the next wait lasts until its time is over.
+    Several calls of ``wake()`` end one ``wait()``, and the next ``wait()`` lasts until its time is over.
     """
     waiter = Waiter()
     for _ in range(3):

@@ -1,5 +1,5 @@
 """
-Time limits of overrides, and the thread that keeps them.
+Time limits of overrides, and the thread that ends overrides.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _threads() -> list[threading.Thread]:
 
 def test_a_registry_that_is_dropped_with_a_pending_override_is_freed() -> None:
     """
-    Its store goes, and its thread ends, long before the time limit.
+    If a registry is dropped while an override is pending, its store is freed and its expiry thread ends at once.
     """
     flags = dflag.FlagRegistry()
     rate = flags.dyn_int("rate", 1)
@@ -43,7 +43,7 @@ def test_a_registry_that_is_dropped_with_a_pending_override_is_freed() -> None:
 
 def test_threads_that_two_writers_start_at_once_end_with_the_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    Neither writer takes away what ends the thread of the other one.
+    If two writers start expiry threads at once, all threads end when the registry is dropped.
     """
     flags = dflag.FlagRegistry()
     rate = flags.dyn_int("rate", 1)
@@ -71,7 +71,7 @@ def test_threads_that_two_writers_start_at_once_end_with_the_registry(monkeypatc
 @pytest.mark.parametrize("writers", [1, 2])
 def test_a_thread_ends_whose_override_goes_while_it_is_started(monkeypatch: pytest.MonkeyPatch, writers: int) -> None:
     """
-    It has asked for the moment already, and the writer that drops the override does not know of it yet.
+    The expiry thread ends if its override is reset while the thread is being started.
     """
     flags = dflag.FlagRegistry()
     rate = flags.dyn_int("rate", 1)
@@ -100,7 +100,7 @@ def test_a_thread_ends_whose_override_goes_while_it_is_started(monkeypatch: pyte
 
 def test_a_registry_is_freed_also_after_one_of_its_overrides_has_expired() -> None:
     """
-    The thread that waits for the other one keeps nothing alive.
+    After one override has expired, the thread that waits for another one does not keep a dropped registry alive.
     """
     flags = dflag.FlagRegistry()
     soon, late = flags.dyn_int("soon", 1), flags.dyn_int("late", 1)
@@ -117,7 +117,7 @@ def test_a_registry_is_freed_also_after_one_of_its_overrides_has_expired() -> No
 
 def test_an_unbound_flag_that_is_dropped_with_a_pending_override_is_freed() -> None:
     """
-    Its small store of its own goes too, and so does the one it leaves when it is bound.
+    The store of a dropped unbound flag, and that of a registry that bound one, are freed while overrides are pending.
     """
     unbound, bound = dflag.dyn_int(1), dflag.dyn_int(1)
     unbound.set(2, ttl_seconds=1_000)
@@ -136,7 +136,7 @@ def test_an_override_set_anew_while_it_expires_is_not_lost(
     flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     """
-    What was set in the very moment in which the time limit of the one before ends stays.
+    An override that is set at the moment when the time limit of the previous one ends stays in force.
     """
     rate = flags.dyn_int("rate", 1)
     store = flags._store
@@ -168,7 +168,7 @@ def test_a_thread_that_could_not_be_started_is_tried_again(
     flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    It is logged, and the next commit of any kind starts it: the overdue override drops then.
+    A failure to start the expiry thread is logged; the next commit starts the thread, which drops the overdue override.
     """
     rate, other = flags.dyn_int("rate", 1), flags.dyn_int("other", 1)
     with monkeypatch.context() as patch:
@@ -187,7 +187,7 @@ def _no_thread(_: threading.Thread) -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # it says that threads are running
 def test_a_forked_child_keeps_and_frees_its_own(flags: dflag.FlagRegistry) -> None:
     """
-    The override drops in the child as well, and a registry that is dropped there ends no thread of the parent.
+    An override expires in a forked child too, and a registry that is dropped there ends no thread of the parent.
     """
     from ..integration._children import Child  # noqa: TID252 - as above
 
@@ -205,7 +205,7 @@ def test_a_forked_child_keeps_and_frees_its_own(flags: dflag.FlagRegistry) -> No
 
     timer: Any = dropped[0]._store._expiry._running[0][0]
     children: list[Child] = []
-    with timer._lock:  # as its thread may at any moment
+    with timer._lock:  # as the thread of the timer may hold it at any moment
         forking = threading.Thread(target=lambda: children.append(Child(run)))
         forking.start()
         forking.join()
@@ -219,7 +219,7 @@ def test_a_forked_child_keeps_and_frees_its_own(flags: dflag.FlagRegistry) -> No
 
 def test_the_thread_ends_that_frees_what_it_asks() -> None:
     """
-    Nobody else keeps the object when the answer comes, so its end wakes the thread that is about to wait.
+    The expiry thread ends if its own call of ``next_moment()`` drops the last reference to the owner.
     """
     owners, leave = list[Any](), threading.Event()
 

@@ -1,5 +1,5 @@
 """
-What happens around a fork, in order and whatever fails.
+The calls around a fork: their order, and what happens if one of them fails.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system can
 
 def test_a_hook_that_raises_keeps_no_other_from_its_own() -> None:
     """
-    Each follower is called in both processes, in the child with its first call, and no fork waits for ever.
+    Each follower is called before a fork and in both processes, even if all of them raise, and no lock stays held.
     """
     program = """
 import faulthandler, os, threading
