@@ -1,5 +1,5 @@
 """
-Faults in the code of users: each refuses or reports one thing, whatever it is that was raised.
+Exceptions of any type in the code of users: each refuses or is reported for one thing, and the rest goes on.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Ruin(BaseException):
-    """An exception that is no Exception."""
+    """A BaseException that is not an Exception."""
 
 
 class UnspeakableError(ValueError):
@@ -40,7 +40,7 @@ class UnspeakableError(ValueError):
 
 
 class Unspeakably(Ruin):
-    """One that is no Exception either, and cannot be printed with another one."""
+    """A BaseException whose printing raises another one."""
 
     def __str__(self) -> str:
         raise Ruin
@@ -56,7 +56,7 @@ class FrozenError(ValueError):
 
 
 class Hostile(str):
-    """A text that does what it wants."""
+    """A text whose methods raise."""
 
     __slots__ = ()
 
@@ -67,7 +67,7 @@ class Hostile(str):
 
 
 class WordedError(ValueError):
-    """An exception whose words are no plain str."""
+    """An exception whose message is not a plain str."""
 
     def __str__(self) -> str:
         return Hostile("words")
@@ -92,7 +92,7 @@ WHERE = ["validator", "mutator", "input_mutator", "rule"]
 
 
 def _declare(flags: dflag.FlagRegistry, where: str, error: BaseException) -> dflag.DynamicFlag[int]:
-    """Declare a flag of which the value 13 makes one kind of foreign code raise."""
+    """Declare a flag whose value 13 makes one kind of user code raise."""
 
     def judge(value: Any) -> Any:
         if value in (13, "13"):
@@ -118,7 +118,7 @@ def test_a_fault_in_the_callers_thread_refuses_that_value(
     flags: dflag.FlagRegistry, where: str, error: BaseException
 ) -> None:
     """
-    In set and apply, whatever it is and whether or not it can be printed; the neighbours apply, the next value too.
+    An exception of any type in user code refuses what it checks, in ``set_text()`` and ``apply()``; other values apply.
     """
     rate = _declare(flags, where, error)
     with pytest.raises(dflag.ValidationError if where != "input_mutator" else dflag.ParseError, match="flag 'rate'"):
@@ -138,8 +138,7 @@ def test_an_interrupt_goes_on_to_the_caller_and_nothing_is_committed(
     flags: dflag.FlagRegistry, where: str, error: BaseException
 ) -> None:
     """
-    KeyboardInterrupt and SystemExit end the calling program, not a value: no flag changes, and the same call may be
-    made again.
+    KeyboardInterrupt and SystemExit in user code are raised to the caller, no flag changes, and later calls work.
     """
     rate = _declare(flags, where, error)
     before = flags.snapshot().revision
@@ -160,7 +159,7 @@ def test_a_fault_on_a_thread_of_ours_refuses_that_value(
     flags: dflag.FlagRegistry, where: str, error: BaseException
 ) -> None:
     """
-    Interrupts too: the neighbours apply, status() says it, and the thread lives on.
+    On the updater's thread any exception of user code refuses what it checks; ``status()`` shows it, and others apply.
     """
     rate = _declare(flags, where, error)
     source = MemorySource({"rate": "1", "other": "1"})
@@ -181,7 +180,7 @@ def test_a_callback_may_raise_anything(
     flags: dflag.FlagRegistry, error: BaseException, lines: Callable[[], list[str]]
 ) -> None:
     """
-    It is logged and counted, and the callbacks after it run.
+    An exception of any type in a callback is logged and counted, and the callbacks after it run.
     """
     rate = flags.dyn_int("rate", 1)
     seen: list[int] = []
@@ -203,7 +202,7 @@ def test_an_event_loop_that_cannot_schedule_harms_no_other_callback(
     flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     """
-    Whatever it raises, the coroutine is counted as failed and the next callback runs.
+    If an event loop raises instead of scheduling a coroutine, the callback counts as failed and the next one runs.
     """
     rate = flags.dyn_int("rate", 1)
     seen: list[int] = []
@@ -228,7 +227,7 @@ def test_an_event_loop_that_cannot_schedule_harms_no_other_callback(
 
 
 class Broken(Source):
-    """A source each of whose methods raises what it is told to."""
+    """A source whose methods raise the errors that a test sets."""
 
     name = "broken"
 
@@ -259,7 +258,7 @@ def test_a_source_that_raises_anything_stops_no_other(
     flags: dflag.FlagRegistry, method: str, error: BaseException
 ) -> None:
     """
-    The other source of the updater goes on, and the broken one when it is mended.
+    If a source raises anything, the updater follows its other source, and the broken one again once it works.
     """
     rate, other = flags.dyn_int("rate", 0), flags.dyn_int("other", 0)
     broken, sound = Broken({"rate": "1"}), MemorySource({"other": "1"})
@@ -268,7 +267,7 @@ def test_a_source_that_raises_anything_stops_no_other(
         sound.update({"other": "2"})
         assert eventually(lambda: other.get() == 2)
         if method == "read":
-            broken.errors["probe"] = Ruin()  # so that it is read
+            broken.errors["probe"] = Ruin()  # so that the source is read
             assert eventually(lambda: not updater.status().sources[0].healthy)
         broken.errors.clear()
         broken.values = {"rate": "5"}
@@ -335,8 +334,8 @@ def test_a_log_handler_that_raises_harms_nobody(
     error: BaseException,
 ) -> None:
     """
-    Values apply, overrides expire, callbacks run and the updater follows; standard error says in a line that a message
-    was lost.
+    If a log handler raises, values apply, overrides expire, callbacks run and the updater follows its source; a line on
+    standard error says that a message was lost.
     """
     rate = flags.dyn_int("rate", 1, deprecated="use other")
     seen: list[int] = []
@@ -354,7 +353,7 @@ def test_a_log_handler_that_raises_harms_nobody(
     assert seen == [2, 3, 2, 4]
     assert flags.callback_errors() == {"rate": 4}
     assert bad.calls > 5
-    if kind is not _BadEmit or not isinstance(error, Exception):  # which logging handles itself
+    if kind is not _BadEmit or not isinstance(error, Exception):  # logging handles that case itself
         assert f"dflag: a message could not be logged: {type(error).__name__}\n" in capsys.readouterr().err
 
 
@@ -362,7 +361,7 @@ def test_an_interrupt_in_a_log_handler_goes_on_to_the_caller(
     flags: dflag.FlagRegistry, attach: Callable[[logging.Handler], None]
 ) -> None:
     """
-    Ctrl-C while a message is written ends the program; what was committed stays.
+    A KeyboardInterrupt in a log handler is raised to the caller, and the committed value stays.
     """
     rate = flags.dyn_int("rate", 1)
     attach(_Bad(KeyboardInterrupt()))
@@ -375,7 +374,7 @@ def test_a_hook_for_warnings_that_raises_harms_no_commit(
     flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    The warning about a deprecated flag is foreign code too.
+    A value is committed even if the program's hook for warnings raises on the warning about a deprecated flag.
     """
 
     def show(*_: object, **__: object) -> None:
@@ -391,7 +390,7 @@ def test_a_hook_for_warnings_that_raises_harms_no_commit(
 
 def test_a_record_names_the_line_that_logs(flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture) -> None:
     """
-    The place in the record is that of the message, and not the one where all messages pass.
+    The file in a log record is the one that logs the message, and not `_log.py`, through which all messages pass.
     """
     flags.apply({"unknown": "1"}, source="s")
     (record,) = caplog.records
@@ -400,7 +399,7 @@ def test_a_record_names_the_line_that_logs(flags: dflag.FlagRegistry, caplog: py
 
 def test_a_thread_of_callbacks_that_vanished_is_replaced(flags: dflag.FlagRegistry) -> None:
     """
-    One that ended without a word, as when something outside kills it.
+    A callback thread that ended without an exception is replaced, and callbacks run.
     """
     rate = flags.dyn_int("rate", 1)
     seen: list[int] = []
@@ -418,9 +417,9 @@ def test_frames_of_a_group_of_exceptions_are_let_go_of(
     flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    A refusal that lasts keeps no frame of a validator alive, nor what stands in it, also of exceptions in a group.
+    A stored refusal keeps no local variable of a validator alive, even if the validator raised an ExceptionGroup.
     """
-    caplog.set_level(logging.CRITICAL, logger="dflag")  # or the record would keep them
+    caplog.set_level(logging.CRITICAL, logger="dflag")  # otherwise the log record would keep the frames
 
     class Large:
         pass
@@ -448,7 +447,7 @@ def test_a_thread_of_callbacks_that_died_is_replaced(
     flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    However it died, what is queued is delivered by another one.
+    If the callback thread dies, another thread delivers the queued changes and later ones.
     """
     rate = flags.dyn_int("rate", 1)
     seen: list[int] = []
@@ -477,7 +476,7 @@ def test_an_expiry_that_fails_is_tried_again(
     flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch, lines: Callable[[], list[str]]
 ) -> None:
     """
-    The override drops a little later, and the thread lives on.
+    If the commit of an expiry fails, this is logged and the override is dropped by another try.
     """
     rate = flags.dyn_int("rate", 1)
     store, failures = flags._store, []
@@ -497,7 +496,7 @@ def test_an_expiry_that_fails_is_tried_again(
 
 
 def test_frames_go_from_causes_behind_an_error_that_was_never_raised() -> None:
-    """And from a chain that is a ring; a frame keeps all that its function knew."""
+    """`drop_frames()` drops the frames of a cause even if the error was not raised and the chain is a ring."""
     try:
         raise ValueError("inner")
     except ValueError as error:
@@ -514,7 +513,7 @@ def test_frames_go_from_causes_behind_an_error_that_was_never_raised() -> None:
 def test_threads_of_dflag_see_no_pin_of_the_thread_that_starts_them(
     flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As CPython 3.14 without the GIL starts threads: in a copy of the context."""
+    """A callback reads current values even if its thread starts in a copy of a pinned context (free-threaded 3.14)."""
     start = threading.Thread.start
 
     def start_in_a_copy(thread: threading.Thread) -> None:
@@ -532,7 +531,7 @@ def test_threads_of_dflag_see_no_pin_of_the_thread_that_starts_them(
 
 
 class Jealous(str):
-    """A text that takes no comparison."""
+    """A text whose comparison raises."""
 
     __slots__ = ()
     __hash__ = str.__hash__
@@ -544,7 +543,7 @@ class Jealous(str):
 
 
 class Weighty(bytes):
-    """Bytes that take no comparison."""
+    """Bytes whose comparison raises."""
 
     __slots__ = ()
     __hash__ = bytes.__hash__
@@ -557,7 +556,7 @@ class Weighty(bytes):
 
 @pytest.mark.parametrize("wrap", [Jealous, lambda text: Weighty(text.encode())])
 def test_raw_values_are_compared_as_plain_ones(flags: dflag.FlagRegistry, wrap: Callable[[str], str | bytes]) -> None:
-    """Whether a source gives them or the program: raw values are compared under locks, where no code of a user runs."""
+    """Raw values of a source and of `apply()` are compared as plain str or bytes, without a subclass's `__eq__`."""
     rate = flags.dyn_int("rate", 1)
     source = MemorySource({})
     source.read = lambda: {"rate": wrap(text)}  # type: ignore[method-assign]

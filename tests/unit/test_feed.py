@@ -1,5 +1,5 @@
 """
-One source of an updater: reading it, and what is known of it.
+One source of an updater: how it is read, and what its status shows.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Source(MemorySource):
-    """A source that fails as it is told to, and counts how often it is read."""
+    """A source that fails as a test sets it, and counts how often it is read."""
 
     fault: BaseException | None = None
     token: object = 5
@@ -59,7 +59,7 @@ def _feed(source: Source) -> Feed:
 
 
 def test_a_source_is_read_when_its_token_changes(feed: Feed, source: Source) -> None:
-    """Or when somebody says so; a look at a quiet source is a contact without a reading."""
+    """A look reads the source if its token has changed or `dirty` is set, and does not read it otherwise."""
     assert feed.look()
     assert not feed.look()
     assert source.reads == 1
@@ -71,7 +71,7 @@ def test_a_source_is_read_when_its_token_changes(feed: Feed, source: Source) -> 
 
 
 def test_a_probe_that_raises_is_a_reason_to_read(feed: Feed, source: Source) -> None:
-    """Its token differs from any other, its own last one too."""
+    """A source whose `probe()` raises is read at every look."""
     source.token = OSError("broken")
     assert feed.look()
     assert feed.look()
@@ -82,7 +82,7 @@ def test_a_probe_that_raises_is_a_reason_to_read(feed: Feed, source: Source) -> 
 def test_a_failure_keeps_the_values_and_counts_once(
     feed: Feed, source: Source, fault: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """For as long as it is the same one; whatever the source raises."""
+    """While a source fails to read in the same way, its values stay, and the failure is counted and logged once."""
     feed.look()
     source.fault = fault
     for token in (6, 7):
@@ -101,7 +101,7 @@ def test_a_failure_keeps_the_values_and_counts_once(
 def test_the_end_of_a_failure_is_logged_once(
     feed: Feed, source: Source, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
-    """Also where the values are those that were kept, so that nothing else says it."""
+    """The end of a failure is logged once, even if the source has the values that were kept."""
     caplog.set_level("INFO", "dflag")
     feed.look()
     if how == "empty":
@@ -122,14 +122,14 @@ def test_the_end_of_a_failure_is_logged_once(
 def test_a_failure_whose_numbers_change_is_the_same_one(
     feed: Feed, source: Source, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Versions, times and ids differ each time: it is logged and counted once, and the newest text is its problem."""
+    """A failure whose text differs only in numbers or ids is logged and counted once; `problem` has the newest text."""
     feed.look()
     for token, text in enumerate(("502: version 101 (5114)", "503: version 101 (5121)", "503: version 7f3a (b6)"), 6):
         source.fault, source.token = SourceError(f"memory answered {text}"), token
         feed.look()
         assert feed.problem == f"memory answered {text}"
     assert (feed.failures, len(caplog.records)) == (1, 1)
-    for number, text in enumerate(("nothing", "bad app.yaml:3:4", "bad app.yaml:10:4"), 2):  # a place is no such number
+    for number, text in enumerate(("nothing", "bad app.yaml:3:4", "bad app.yaml:10:4"), 2):  # a place does count
         source.fault, source.token = SourceError(f"memory answered {text}"), 9 + number
         feed.look()
         assert (feed.failures, len(caplog.records)) == (number, number)
@@ -138,7 +138,7 @@ def test_a_failure_whose_numbers_change_is_the_same_one(
 def test_an_exception_whose_numbers_change_is_the_same_one(
     feed: Feed, source: Source, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Of the read() of a source, and of another of its calls."""
+    """An exception of `read()` or `probe()` whose text differs only in numbers is logged and counted once."""
     for number in (1, 2, 3):
         source.fault, source.token = OSError(f"broken at {number}"), ValueError(f"no token at {number}")
         feed.look()
@@ -148,7 +148,7 @@ def test_an_exception_whose_numbers_change_is_the_same_one(
 
 @pytest.mark.parametrize("message", ["no answer", "no answer from memory"])
 def test_a_failure_names_the_source(feed: Feed, source: Source, message: str) -> None:
-    """Whoever gets the error of a source of the program's own, initialize() too; what else it says stays."""
+    """A source's SourceError names the source once, and keeps its own message and `missing`."""
     source.fault = SourceError(message, missing=True)
     with pytest.raises(SourceError, match="memory") as caught:
         feed.read()
@@ -164,7 +164,7 @@ def test_a_failure_names_the_source(feed: Feed, source: Source, message: str) ->
 def test_a_problem_is_one_line_of_bounded_length(
     feed: Feed, source: Source, caplog: pytest.LogCaptureFixture, kind: type[Exception]
 ) -> None:
-    """A server or a parser may say anything, as often as it likes; also why there are no events, and no changes."""
+    """`problem`, `degraded` and `not_live` are each a printable line of at most 1,000 characters, for any message."""
     said = "x\nWARNING forged " + "y" * 100_000
     source.fault = kind(said)
     for token in (6, 7):
@@ -180,7 +180,7 @@ def test_a_problem_is_one_line_of_bounded_length(
 
 
 def test_a_line_of_the_log_stays_one_line(caplog: pytest.LogCaptureFixture) -> None:
-    """A name may be a path with a line end in it."""
+    """A log message stays one line if the name of the source has a line end in it."""
     source = Source({}, name="a\nb")
     source.fault = KeyError("x")
     feed = Feed(source, partial(empty_state, source.name))
@@ -193,7 +193,7 @@ def test_a_line_of_the_log_stays_one_line(caplog: pytest.LogCaptureFixture) -> N
 def test_a_source_that_is_gone_or_empty_keeps_its_values_unless_it_resets(
     source: Source, resets: bool, values: dict[str, str]
 ) -> None:
-    """An empty directory is what a volume looks like that is being taken away."""
+    """A source that is gone or empty keeps its last values, unless its feed resets."""
     feed = Feed(source, partial(empty_state, source.name), resets=resets)
     feed.look()
     source.fault, source.token = SourceError("gone", missing=True), 6
@@ -210,7 +210,7 @@ def test_a_source_that_is_gone_or_empty_keeps_its_values_unless_it_resets(
 
 
 def test_ignored_keys_are_no_values(caplog: pytest.LogCaptureFixture) -> None:
-    """By name or by pattern; the key of rules only by its name, which is logged once."""
+    """Keys are ignored by name or by pattern; the key of rules only by its full name, which is logged once."""
     caplog.set_level(logging.WARNING, logger="dflag")
     values = {"rate": "1", "tmp_a": "2", "_example": "3", "_rules.yaml": "[]"}
     assert Ignored().without(values) is values
@@ -222,7 +222,7 @@ def test_ignored_keys_are_no_values(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_the_values_in_force_are_known_by_their_identity(source: Source) -> None:
-    """The check each second compares no texts; a source that has become secret is applied again."""
+    """`is_in_force()` compares values by identity, and is false if the source has become secret."""
     state = empty_state("memory")
     feed = Feed(source, lambda: state)
     assert feed.is_in_force()  # nothing was read
@@ -238,7 +238,7 @@ def test_the_values_in_force_are_known_by_their_identity(source: Source) -> None
 
 
 def test_the_fingerprint_changes_with_the_status(feed: Feed) -> None:
-    """A page is printed again when it does, and of an age only whether it is long."""
+    """The fingerprint is the same until the failures or the problem of the source change."""
     before = feed.fingerprint(5.0)
     assert feed.fingerprint(5.0) == before
     feed.failures += 1
@@ -261,7 +261,7 @@ def test_the_fingerprint_changes_with_the_status(feed: Feed) -> None:
 def test_what_is_no_mapping_of_raw_values_is_a_failure_to_read(
     feed: Feed, source: Source, monkeypatch: pytest.MonkeyPatch, values: object, problem: str
 ) -> None:
-    """As an exception of read() is: counted, shown, and the last good values stay."""
+    """If `read()` returns no mapping of raw values, this counts and shows as a failure, and the last values stay."""
     feed.look()
     monkeypatch.setattr(source, "read", lambda: values)
     feed.dirty = True
@@ -275,7 +275,7 @@ def test_what_is_no_mapping_of_raw_values_is_a_failure_to_read(
 def test_a_source_that_cannot_say_where_a_key_is_stands_for_it(
     feed: Feed, source: Source, monkeypatch: pytest.MonkeyPatch, place: Exception | None
 ) -> None:
-    """The message about a bad value needs some place, and must not fail for want of one."""
+    """If a source's `locate()` returns None or raises, the place of a key is the name of the source."""
 
     def locate(_key: str) -> object:
         if place is not None:
@@ -292,7 +292,7 @@ def test_a_source_that_cannot_say_where_a_key_is_stands_for_it(
 def test_a_mapping_that_cannot_be_looked_at_is_a_failure_to_read(
     feed: Feed, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And one that is of another class is read once."""
+    """A mapping that raises while it is iterated is a failure to read; one of another class is copied to a dict."""
 
     class Odd(Mapping[str, str]):
         def __init__(self, fault: Exception | None) -> None:
@@ -317,7 +317,7 @@ def test_a_mapping_that_cannot_be_looked_at_is_a_failure_to_read(
 
 
 def test_a_source_is_healthy_while_it_is_seen_and_nothing_fails(feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As its status says: not before it is read, not once a look takes too long, and not while looking fails."""
+    """A source is unhealthy before it is read, while looks fail and too long after a contact, as in `status()`."""
 
     def is_healthy() -> bool:
         found = feed.is_healthy(10.0)
@@ -339,7 +339,7 @@ def test_a_source_is_healthy_while_it_is_seen_and_nothing_fails(feed: Feed, monk
 
 def test_a_source_is_invalidated_by_the_thread_that_reads_it() -> None:
     """
-    Where refresh() has asked for it, once, and before its token is asked for.
+    ``invalidate()`` is called by the look after ``refresh()`` has asked for it, once and before ``probe()``.
     """
     asked: list[str] = []
 
@@ -362,7 +362,7 @@ def test_a_source_is_invalidated_by_the_thread_that_reads_it() -> None:
 def test_a_source_is_read_again_when_a_refresh_comes_between_probe_and_read(
     feed: Feed, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """That read waits for no plain file to settle and asks no API server, as refresh() promises."""
+    """If a refresh comes between `probe()` and `read()`, the next look reads the source again."""
 
     def probe() -> object:
         if not source.reads:
@@ -374,7 +374,7 @@ def test_a_source_is_read_again_when_a_refresh_comes_between_probe_and_read(
 
 
 def test_a_source_may_hand_out_one_dict_and_change_it() -> None:
-    """What was read stays as it was, or nothing would ever be new."""
+    """If a source returns the same dict each time and changes it, values that were read before stay unchanged."""
 
     class Reused(MemorySource):
         """A source that keeps its values and returns them."""
@@ -395,7 +395,7 @@ def test_a_source_may_hand_out_one_dict_and_change_it() -> None:
 
 
 def test_a_name_of_a_subclass_counts_by_its_text() -> None:
-    """Whatever it does when it is compared: it would end each look at all sources."""
+    """A key of a subclass of str is used as plain text, without the `__eq__` of the subclass."""
 
     class Name(str):
         __slots__ = ()
@@ -416,9 +416,9 @@ def test_a_name_of_a_subclass_counts_by_its_text() -> None:
 
 @pytest.mark.parametrize("contact", ["yesterday", float("nan"), float("inf")])
 def test_what_a_watch_says_may_be_of_any_type(feed: Feed, contact: object) -> None:
-    """The status has texts and numbers all the same."""
+    """The status has texts and finite numbers even if a watch reports values of other types."""
     watch = Watch()
-    watch.last_contact = contact  # type: ignore[assignment]  # as somebody's own watch may
+    watch.last_contact = contact  # type: ignore[assignment]  # as a watch of a program's own may
     feed.read()
     feed.note_degraded(5, 0.25)  # type: ignore[arg-type]  # as above
     feed.note_not_live(["subPath"])  # type: ignore[arg-type]  # as above
@@ -431,7 +431,7 @@ def test_what_a_watch_says_may_be_of_any_type(feed: Feed, contact: object) -> No
 def test_a_reading_that_a_signal_handler_interrupts_is_made_again(
     feed: Feed, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may have got as far as the token, and not to the values."""
+    """If a signal handler raises in a look after the token was taken, the next look reads the source again."""
     assert feed.look()
     source.token = 6
 

@@ -1,5 +1,5 @@
 """
-What a YAML or JSON document says of each of its keys.
+The value and the place of each key of a YAML or JSON document.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _same(text: str, native: object, found: object) -> bool:
 @pytest.mark.parametrize(("text", "native"), YAML_SCALARS)
 def test_a_plain_scalar_keeps_its_text(text: str, native: Any) -> None:
     """
-    What stands in the document is the text; its value is that of YAML 1.2.
+    A plain scalar keeps its text from the document, and has the native value of YAML 1.2.
     """
     assert _same(text, native, read(f"key: {text}  # why".encode(), yaml=True).values["key"])
 
@@ -62,14 +62,14 @@ def test_a_plain_scalar_keeps_its_text(text: str, native: Any) -> None:
 @pytest.mark.parametrize("yaml", [False, True])
 def test_a_json_scalar_keeps_its_text(text: str, native: Any, *, yaml: bool) -> None:
     """
-    The digits of a number stay as they are written, in JSON and in JSON that may be YAML.
+    A JSON scalar keeps its text as it is written, in JSON and in a document that may be YAML.
     """
     assert _same(text, native, read(f'{{"key" : {text} }}'.encode(), yaml=yaml).values["key"])
 
 
 def test_a_quoted_scalar_is_its_content() -> None:
     """
-    Quotes and escapes are gone, and the value is that text.
+    A quoted scalar is its content without quotes and escapes, and its native value is the same text.
     """
     values = read(b"a: \"x\\n\"\nb: 'it''s'\nc: 'no'\nd: '5'", yaml=True).values
     assert dict(values) == {"a": "x\n", "b": "it's", "c": "no", "d": "5"}
@@ -79,7 +79,7 @@ def test_a_quoted_scalar_is_its_content() -> None:
 
 def test_a_block_scalar_is_a_text_of_its_own() -> None:
     """
-    It comes without a native value, so that every flag parses it.
+    A block scalar has no native value, so that every flag parses its text.
     """
     values = read(b'a: |\n  {"mode": "allow"}\nb: >-\n  one\n  two\n', yaml=True).values
     assert dict(values) == {"a": '{"mode": "allow"}\n', "b": "one two"}
@@ -88,7 +88,7 @@ def test_a_block_scalar_is_a_text_of_its_own() -> None:
 
 def test_a_collection_is_compact_json_with_its_value() -> None:
     """
-    Spaces, comments and the order of members do not show in the text.
+    The text of a collection is compact JSON, without its spaces, comments and order of members.
     """
     for data in (b"a: {y: [1, ~, no],  x: {}}", b"a:\n  x: {} # why\n  y:\n  - 1\n  - null\n  - 'no'"):
         found = read(data, yaml=True).values["a"]
@@ -97,7 +97,7 @@ def test_a_collection_is_compact_json_with_its_value() -> None:
 
 def _plain(found: object) -> Text:
     """
-    Return the same with the value as plain dicts and lists.
+    Return the same text with its native value as plain dicts and lists.
     """
     assert isinstance(found, Text)
     return Text(str(found), json.loads(json.dumps(found.native)))
@@ -105,7 +105,7 @@ def _plain(found: object) -> Text:
 
 def test_an_alias_is_what_it_stands_for() -> None:
     """
-    An alias of a scalar has its text, one of a block scalar too.
+    An alias has the text of what it stands for: a scalar, a block scalar or a collection.
     """
     values = read(b"a: &a 012\nb: *a\nc: &c |\n  x\nd: *c\ne: &e [1]\nf: *e", yaml=True).values
     assert _same("012", 12, values["b"])
@@ -115,7 +115,7 @@ def test_an_alias_is_what_it_stands_for() -> None:
 
 def test_a_key_is_its_text_and_has_a_place() -> None:
     """
-    A key that looks like a number or a bool is a name all the same.
+    A key that looks like a number or a bool is read as its text, and has the line at which it stands.
     """
     document = read(b"# top\n1: x\nyes: y\n\n'q' : z\n", yaml=True)
     assert dict(document.values) == {"1": "x", "yes": "y", "q": "z"}
@@ -124,7 +124,7 @@ def test_a_key_is_its_text_and_has_a_place() -> None:
 
 def test_json_members_have_places() -> None:
     """
-    Lines and columns are counted from 1, also where several members stand on one line.
+    Lines and columns of JSON members are counted from 1, even if several members stand on one line.
     """
     document = read(b'{"a": "1",\n  "b": {\n"x": 1}, "c": 2\n}', yaml=False)
     assert {key: tuple(place) for key, place in document.places.items()} == {"a": (1, 2), "b": (2, 3), "c": (3, 10)}
@@ -133,7 +133,7 @@ def test_json_members_have_places() -> None:
 @pytest.mark.parametrize("data", [b"", b" \n", b"\xef\xbb\xbf", b"# only\n# comments", b"---\n", b"{}"])
 def test_a_document_may_have_no_keys(data: bytes) -> None:
     """
-    Nothing, only comments, a beginning without anything, and an empty mapping are empty.
+    A document that is empty, or has only comments, only a document start or an empty mapping, is read without keys.
     """
     assert read(data, yaml=True) == ({}, {})
 
@@ -141,7 +141,7 @@ def test_a_document_may_have_no_keys(data: bytes) -> None:
 @pytest.mark.parametrize("data", [b"", b" \n", b"\xef\xbb\xbf", b"\xef\xbb\xbf{}\n"])
 def test_a_json_document_may_have_no_keys(data: bytes) -> None:
     """
-    A file that was just made is empty, though that is no JSON; a byte order mark is nothing.
+    An empty JSON file, with or without a byte order mark, is read without keys, although it is not JSON.
     """
     assert read(data, yaml=False) == ({}, {})
 
@@ -168,7 +168,7 @@ def test_a_json_document_may_have_no_keys(data: bytes) -> None:
 )
 def test_a_bad_document_is_placed_and_not_quoted(data: bytes, place: tuple[int, int], expected: str) -> None:
     """
-    Line and column of the fault are known, and what was expected quotes nothing.
+    The error of a bad document has the line and column of the fault, and quotes nothing of the document.
     """
     with pytest.raises(NotJSON) as caught:
         read(data, yaml=True)
@@ -196,7 +196,7 @@ def test_a_bad_document_is_placed_and_not_quoted(data: bytes, place: tuple[int, 
 )
 def test_bad_json_is_placed_and_not_quoted(data: bytes, place: tuple[int, int] | None, expected: str) -> None:
     """
-    A document that has to be JSON is held to JSON alone.
+    A document that must be JSON is refused if it is not JSON, with the place of the fault and without a quotation.
     """
     with pytest.raises(NotJSON) as caught:
         read(data, yaml=False)
@@ -206,14 +206,14 @@ def test_bad_json_is_placed_and_not_quoted(data: bytes, place: tuple[int, int] |
 
 def test_yaml_that_looks_like_json_is_read() -> None:
     """
-    Where YAML may stand, a flow mapping need not be JSON.
+    A document that may be YAML can be a flow mapping that is not JSON.
     """
     assert dict(read(b" {a: no, b: 1,}", yaml=True).values) == {"a": "no", "b": "1"}
 
 
 def test_a_number_that_json_lacks_spoils_its_key_alone() -> None:
     """
-    Infinity in a collection makes that one key unreadable; as a scalar it is text to who takes text.
+    A number that JSON lacks makes only its key unreadable if it is in a collection, and is a text as a scalar.
     """
     values = read(b"a: {x: .inf}\nb: .nan\nc: 1\nd: " + b"9" * 700, yaml=True).values
     assert isinstance(values["a"], Unreadable)
@@ -222,7 +222,7 @@ def test_a_number_that_json_lacks_spoils_its_key_alone() -> None:
 
 def test_a_bomb_is_refused() -> None:
     """
-    Aliases add a bounded size over the whole document.
+    A document is refused if its aliases add too much to its size.
     """
     lines = ["a0: &a0 [" + "x, " * 100 + "x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 8)]
@@ -233,7 +233,7 @@ def test_a_bomb_is_refused() -> None:
 @pytest.mark.parametrize("value", ['"\\ud800"', '["a", "\\ud800"]', '{"\\ud800": 1}'])
 def test_half_a_surrogate_pair_spoils_its_key_alone(value: str) -> None:
     """
-    No text file, log or socket could take it; a whole pair is a character.
+    Half a surrogate pair makes only its key unreadable; a whole pair is one character.
     """
     values = read(f'{{"a": "\\ud83d\\ude00", "b": {value}, "c": [1]}}'.encode(), yaml=False).values
     assert (values["a"], values["c"]) == ("😀", "[1]")
@@ -242,7 +242,7 @@ def test_half_a_surrogate_pair_spoils_its_key_alone(value: str) -> None:
 
 def test_aliases_that_nest_deeply_spoil_their_keys_alone() -> None:
     """
-    A chain of aliases nests deeper than any text, also where a check for surrogates is due.
+    A chain of aliases makes only the keys unreadable that nest too deeply, even if surrogates must be checked.
     """
     lines = ["# \\ud800", "a0: &a0 1"]
     lines += [f"a{n}: &a{n} {'[' * 90}*a{n - 1}{']' * 90}" for n in range(1, 60)]
@@ -264,7 +264,7 @@ def test_the_parser_in_python_quotes_nothing_either(
     monkeypatch: pytest.MonkeyPatch, data: bytes, place: tuple[int, int] | None
 ) -> None:
     """
-    Where PyYAML has no C parser, whose messages are fixed, its words are left out.
+    An error of PyYAML's parser in Python, whose messages quote the document, has the place without the quotation.
     """
     monkeypatch.setattr(yaml_events, "_LOADER", yaml.SafeLoader)
     monkeypatch.setattr(yaml_events, "_WORDS_QUOTE", True)
@@ -284,7 +284,7 @@ def test_the_parser_in_python_quotes_nothing_either(
 )
 def test_the_reader_that_came_further_says_why(text: str, offset: int, expected: str) -> None:
     """
-    A text that is neither JSON nor YAML is refused for the reason that lies further in it.
+    A text that is neither JSON nor YAML is refused with the error of the reader that came further.
     """
     with pytest.raises(NotJSON) as caught:
         nodes(text, yaml=True)
@@ -294,7 +294,7 @@ def test_the_reader_that_came_further_says_why(text: str, offset: int, expected:
 @pytest.mark.parametrize("text", ["\t[1]", '"\\ud83d\\ude00"', f'{{"{"k" * 1025}": 1}}'])
 def test_what_yaml_refuses_of_json_is_read(text: str) -> None:
     """
-    A tab in front, some escapes and long keys are JSON, though not YAML.
+    JSON with a leading tab, surrogate escapes or long keys is read, although YAML refuses it.
     """
     with pytest.raises(NotJSON):
         _yaml.loads(text)
@@ -303,7 +303,7 @@ def test_what_yaml_refuses_of_json_is_read(text: str) -> None:
 
 def test_depth_is_counted_alike_with_places() -> None:
     """
-    What nests as deeply as it may is read with places too, in YAML as in JSON, and one level more is not.
+    A text of 100 levels is read with and without places, in YAML and in JSON, and one of 101 levels is refused.
     """
     deepest = "[" * 100 + "1" + "]" * 100
     for may_be_yaml in (False, True):

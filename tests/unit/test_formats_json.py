@@ -36,7 +36,7 @@ from dflag._formats.json_nodes import read_stream
 )
 def test_no_method_changes_a_frozen_value(change: Any) -> None:
     """
-    Every mutator raises a TypeError that shows the way out.
+    Every method that would change a frozen value raises a TypeError that points to ``deepcopy``.
     """
     value = loads('{"list": [1]}')
     with pytest.raises(TypeError, match="deepcopy"):
@@ -47,7 +47,7 @@ def test_no_method_changes_a_frozen_value(change: Any) -> None:
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_pickling_gives_a_frozen_value(protocol: int) -> None:
     """
-    A pickled value comes back frozen.
+    A frozen value, with the lists in it, is still frozen after pickling.
     """
     value = pickle.loads(pickle.dumps(loads('{"a": [{}]}'), protocol))  # noqa: S301 - our own
     assert type(value) is json_values.FrozenDict
@@ -56,7 +56,7 @@ def test_pickling_gives_a_frozen_value(protocol: int) -> None:
 
 def test_a_deep_copy_is_plain_and_writable() -> None:
     """
-    A deep copy has dicts and lists through and through.
+    A deep copy of a frozen value has plain dicts and lists at every level.
     """
     value = copy.deepcopy(loads('{"a": [{}]}'))
     assert [dict, list, dict] == [type(value), type(value["a"]), type(value["a"][0])]
@@ -64,7 +64,7 @@ def test_a_deep_copy_is_plain_and_writable() -> None:
 
 def test_json_prints_frozen_values() -> None:
     """
-    The standard library takes frozen values for what they are.
+    ``json.dumps()`` prints frozen values as objects and lists.
     """
     assert json.dumps(loads('{"a": [1]}')) == '{"a": [1]}'
 
@@ -96,7 +96,7 @@ def test_what_is_not_json_is_refused(text: str) -> None:
 @pytest.mark.parametrize(("text", "problem"), [('["a', "Unterminated string"), ('["\t"]', "Invalid control character")])
 def test_the_place_of_a_fault_reads_as_a_sentence(text: str, problem: str) -> None:
     """
-    Some messages of the standard library end where theirs would begin.
+    The error joins the problem and its place to a sentence, even if the message of ``json`` ends with "at".
     """
     with pytest.raises(NotJSON, match=rf"\({problem} at line 1 column [23]\)"):
         loads(text)
@@ -107,7 +107,7 @@ def test_the_place_of_a_fault_reads_as_a_sentence(text: str, problem: str) -> No
 
 def test_brackets_in_strings_do_not_nest() -> None:
     """
-    Only brackets outside of strings count.
+    Brackets in strings do not count towards the depth of nesting.
     """
     assert loads('["' + "[" * 500 + '\\""]') == ["[" * 500 + '"']
     assert loads("[" * 100 + "]" * 100)
@@ -115,7 +115,7 @@ def test_brackets_in_strings_do_not_nest() -> None:
 
 def test_sameness_is_strict_about_types() -> None:
     """
-    1, 1.0 and True are three values.
+    ``same()`` treats 1, 1.0 and True as different values.
     """
     assert not json_values.same(json_values.freeze([1]), json_values.freeze([True]))
     assert not json_values.same(json_values.freeze({"a": 1}), json_values.freeze({"a": 1.0}))
@@ -124,7 +124,7 @@ def test_sameness_is_strict_about_types() -> None:
 
 def test_cycles_and_foreign_types_are_refused() -> None:
     """
-    A value that is not JSON is never frozen.
+    ``freeze()`` refuses cycles, foreign types, infinity and huge integers.
     """
     cycle: list[Any] = []
     cycle.append(cycle)
@@ -135,7 +135,7 @@ def test_cycles_and_foreign_types_are_refused() -> None:
 
 def test_half_a_surrogate_pair_is_printed_escaped() -> None:
     """
-    What is printed can always be encoded.
+    ``dumps()`` escapes half a surrogate pair, so that its output can be encoded.
     """
     text = json_values.dumps(json_values.freeze(["\ud800"]))
     assert text.encode() == b'["\\ud800"]'

@@ -68,7 +68,7 @@ def test_character_of_a_scalar_is_found(name: str, line_end: str) -> None:
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"], ids=["LF", "CRLF"])
 def test_line_and_column_are_those_of_editors(line_end: str) -> None:
-    """Lines end with LF or CRLF, and neither a tab nor a separator that YAML knows counts for more than one column."""
+    """Lines end with LF or CRLF only, and a tab and a Unicode line separator each count as one column."""
     text = line_end.join(["a", "\t\u2028b", "c"])
     assert nodes.Lines(text).place(text.index("b")) == (2, 3)
     assert nodes.Lines(text).place(text.index("c")) == (3, 1)
@@ -85,7 +85,7 @@ def test_json_is_read_with_places(value: object, indent: int | None, ascii_only:
 @given(JSON_VALUES, st.booleans())
 @example("\x85 \u2028x", False)
 def test_string_of_json_is_mapped(value: object, ascii_only: bool) -> None:
-    """Each character of a JSON string, escaped or not, has an offset, and these never go back."""
+    """Each character of a JSON string, escaped or not, has an offset, and the offsets never decrease."""
     source = json.dumps(value, ensure_ascii=ascii_only)
     for node, expected in _pairs(json_nodes.read(source), value):
         if isinstance(expected, str):
@@ -98,7 +98,7 @@ def test_string_of_json_is_mapped(value: object, ascii_only: bool) -> None:
     st.text(st.characters(blacklist_categories=["Cs"])), st.sampled_from([None, "'", '"', "|", ">"]), st.integers(1, 4)
 )
 def test_scalar_of_yaml_is_mapped(text: str, style: str | None, indent: int) -> None:
-    """However PyYAML writes a text, each of its letters is found at the same letter of the source."""
+    """Each letter of a YAML text is found at the same letter or its escape in the source, in each style of PyYAML."""
     source = yaml.safe_dump({"key": {"inner": text}}, default_style=style, indent=indent, allow_unicode=True, width=20)
     outer = next(value for _, value in _members(yaml_nodes.read_stream(source)[0]))
     node = next(value for _, value in _members(outer))
@@ -125,14 +125,14 @@ def test_scalar_of_yaml_is_mapped(text: str, style: str | None, indent: int) -> 
     ],
 )
 def test_json_stops_at_the_fault(source: str, stop: int) -> None:
-    """What is not JSON is told with the offset of the token that is at fault."""
+    """The error about a text that is not JSON has the offset of the token at fault."""
     with pytest.raises(NotJSON) as caught:
         json_nodes.read(source)
     assert stop == caught.value.offset
 
 
 def test_json_paths_read_back() -> None:
-    """The path of a schema's fault is read as the keys and indices that it was made of."""
+    """`steps_of()` returns the keys and indices from which `path_of()` has made a path."""
     steps: list[str | int] = ["limits", 2, "a b", 'quo"te', "x]", "\u00e9", 0]
     assert steps == nodes.steps_of(path_of(steps))
 
@@ -175,7 +175,7 @@ LONG = 2**19
 )
 @pytest.mark.timeout(20)
 def test_a_long_scalar_is_mapped_in_linear_time(source: str) -> None:
-    """Half a mebibyte of white space, which a value may be, is read once and not once for each character of it."""
+    """A scalar with half a mebibyte of white space is mapped in time, as each character is read only once."""
     text = f"key: {source}\n"
     node = yaml_nodes.read_stream(text)[0].get("key")
     assert node is not None
@@ -186,7 +186,7 @@ def test_a_long_scalar_is_mapped_in_linear_time(source: str) -> None:
 @pytest.mark.parametrize("text", ["a: 1\nb: 2\na: 3\n", "x: {a: 1, a: 2}\n"])
 def test_a_key_that_stands_twice_is_refused_where_it_may_not(text: str) -> None:
     """
-    With the place of the second one; where it may, the later one counts.
+    A repeated key is refused with its offset, or read with that offset in ``repeated`` if repeats are allowed.
     """
     with pytest.raises(NotJSON, match="stands twice") as refusal:
         texts.nodes(text, yaml=True)

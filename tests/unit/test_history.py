@@ -1,5 +1,5 @@
 """
-The last changes: bounded, printed once, without secrets.
+The history of the last changes: bounded, printed once, without secrets.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _large(number: int) -> JSONValue:
 
 def test_a_hundred_changes_of_a_large_value_take_bounded_memory(flags: dflag.FlagRegistry) -> None:
     """
-    Of each text 2,000 characters are kept, and the values are let go of.
+    The history keeps 2,000 characters of the text of a large value, and does not keep the value.
     """
     policy, text = flags.dyn_json("policy", {}), flags.dyn_string("text", "")
     policy.set(_large(0))
@@ -60,7 +60,7 @@ def test_a_hundred_changes_of_a_large_value_take_bounded_memory(flags: dflag.Fla
 
 def test_the_beginning_of_a_large_value_takes_little_to_print(flags: dflag.FlagRegistry) -> None:
     """
-    What lies far beyond the limit is not printed at all.
+    Printing the beginning of a large value takes little memory, as the rest is not printed.
     """
     policy = flags.dyn_json("policy", _large(1))
     tracemalloc.start()
@@ -73,7 +73,7 @@ def test_the_beginning_of_a_large_value_takes_little_to_print(flags: dflag.FlagR
 
 def test_what_the_history_keeps_is_the_beginning_of_the_text(flags: dflag.FlagRegistry) -> None:
     """
-    For a text that is just as long as the limit, or one longer, and for characters that JSON escapes.
+    The history keeps the printed value, cut to 2,000 characters, also at the exact limit and with escaped characters.
     """
     policy = flags.dyn_json("policy", "")
     for value in ("x" * 1998, "x" * 1999, ["x" * 1997, 1], {"b": ["\ud800é\n"] * 400, "a": 1}, ["y" * 5000], 5, None):
@@ -84,7 +84,7 @@ def test_what_the_history_keeps_is_the_beginning_of_the_text(flags: dflag.FlagRe
 
 def test_values_are_let_go_of_and_printed_once(flags: dflag.FlagRegistry) -> None:
     """
-    By the commit that changes them, however often the page or a program asks.
+    The history frees old values, and prints each value only once, however often a page or a program asks.
     """
     printed: list[int] = []
 
@@ -121,7 +121,7 @@ def _start(_status: str, _headers: list[tuple[str, str]]) -> None:
 
 def test_a_secret_stays_out_of_the_history_also_when_it_becomes_one_later(flags: dflag.FlagRegistry) -> None:
     """
-    A flag that a Secret feeds from now on shows none of its earlier values either.
+    The history shows no value of a flag that has become secret, not even its earlier values.
     """
     token = flags.dyn_string("token", "")
     token.set("hunter2")
@@ -138,7 +138,7 @@ def test_a_value_that_cannot_be_printed_is_committed_all_the_same(
     flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture, error: BaseException
 ) -> None:
     """
-    The history and the log say so in its place, without the words of the exception.
+    A value whose printing raises is committed; the history says so, and the log omits the exception's message.
     """
 
     def refuse(size: int) -> int:
@@ -158,7 +158,7 @@ def test_a_value_that_cannot_be_printed_is_committed_all_the_same(
 
 def test_a_printing_that_exits_refuses_nothing(flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    What is printed is in force already: a SystemExit is reported, while Ctrl-C goes on to the program at any moment.
+    A SystemExit while a committed value is printed is not raised to the caller, but a KeyboardInterrupt is.
     """
     text = flags.dyn_string("text", "")
     faults: list[BaseException] = [SystemExit(3), KeyboardInterrupt()]
@@ -177,7 +177,7 @@ def test_a_printing_that_exits_refuses_nothing(flags: dflag.FlagRegistry, monkey
 
 def test_a_small_secret_is_not_kept(flags: dflag.FlagRegistry) -> None:
     """
-    Not even where a value is so small that it is printed only when somebody looks.
+    The records of changes keep the small values of a plain flag for later printing, and not those of a secret flag.
     """
     for secret in (False, True):
         flags.dyn_int(f"pin_{secret}", 0, secret=secret).set(1234)
@@ -187,7 +187,7 @@ def test_a_small_secret_is_not_kept(flags: dflag.FlagRegistry) -> None:
 
 def test_a_long_reason_is_cut(flags: dflag.FlagRegistry) -> None:
     """
-    As texts are, so that what somebody says does not fill the memory.
+    The history cuts a long reason to 2,000 characters.
     """
     flags.dyn_int("rate", 1).set(2, reason="because " * 10_000)
     assert len(flags.history()[-1].reason or "") == 2000
@@ -203,7 +203,7 @@ def test_every_change_is_logged_at_debug_with_both_texts(
     flags: dflag.FlagRegistry, said: Callable[..., list[str]]
 ) -> None:
     """
-    However it came about, and all of a large revision; printable, in one line, never a secret's, nothing at INFO.
+    Each change, also of a large revision, is logged at DEBUG in one bounded printable line that masks a secret.
     """
     rate, token, text = (
         flags.dyn_int("rate", 1),
@@ -238,7 +238,7 @@ def test_an_override_with_a_reason_or_a_limit_is_logged(
     flags: dflag.FlagRegistry, said: Callable[..., list[str]]
 ) -> None:
     """
-    At INFO, without its value; the reason cannot forge a line.
+    An override with a reason or a limit is logged at INFO without its value, and a line end in the reason is escaped.
     """
     rate = flags.dyn_int("rate", 1)
     rate.set(20, reason="incident 4711\nflag 'x': forged")
@@ -252,7 +252,7 @@ def test_an_override_with_a_reason_or_a_limit_is_logged(
 
 def test_a_large_value_is_let_go_of_beside_a_small_one(flags: dflag.FlagRegistry) -> None:
     """
-    Also when the value that comes after it, or was there before it, is a number.
+    The history does not keep a large value, even if the value before or after it is a number.
     """
     policy = flags.dyn_json("policy", 1)
     policy.set(["x" * 100_000])
@@ -261,7 +261,7 @@ def test_a_large_value_is_let_go_of_beside_a_small_one(flags: dflag.FlagRegistry
 
 
 def test_a_change_has_come_when_it_is_committed(flags: dflag.FlagRegistry) -> None:
-    """And not when it was worked out: validators may take long."""
+    """The time of a change is that of its commit, and not before the validators have run."""
     rate, ends = flags.dyn_int("rate", 1), list[datetime.datetime]()
     flags.validator(lambda _: ends.append(datetime.datetime.now(datetime.UTC)))
     rate.set(2)
