@@ -123,7 +123,7 @@ def test_plan_knows_no_old_value_that_the_code_refuses(
 
 @pytest.mark.usefixtures("program")
 def test_plan_names_an_input_with_nothing_in_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A plan names an input without values on either side, as a command that failed has probably left it."""
+    """A plan names an input without values on either side, as it is probably the output of a command that failed."""
     (tmp_path / "empty.yaml").write_text("# Nothing.\n", encoding="utf-8")
     assert main(["plan", "app:flags", "empty.yaml", "--against", "empty.yaml"]) == 0
     captured = capsys.readouterr()

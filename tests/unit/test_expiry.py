@@ -53,7 +53,7 @@ def test_threads_that_two_writers_start_at_once_end_with_the_registry(monkeypatc
 
     def wake_late(timer: _expiry._Timer) -> bool:
         woken = wake(timer)
-        if others:  # the other writer comes just after this one has found that the thread is over
+        if others:  # the other writer comes just after this one has found that the thread has ended
             other = others.pop()
             other.start()
             other.join(DEADLINE_SECONDS)

@@ -62,7 +62,7 @@ class Meters:
         self.provider = MeterProvider([self._reader], shutdown_on_exit=False)
 
     def collect(self) -> dict[str, Any]:
-        """Collect, and give the metrics by name."""
+        """Collect, and return the metrics by name."""
         data = self._reader.get_metrics_data()
         if data is None:
             return {}
@@ -74,7 +74,7 @@ class Meters:
         }
 
     def value(self, name: str, **attributes: str) -> float | None:
-        """Return one value; None when there is none."""
+        """Return one value, or None if there is none."""
         metric = self.collect().get(name)
         points = metric.data.data_points if metric is not None else ()
         found = [point.value for point in points if dict(point.attributes) == {"registry": "shop", **attributes}]
@@ -93,7 +93,7 @@ class Events:
         self.provider.add_log_record_processor(SimpleLogRecordProcessor(self._exporter))
 
     def take(self, flags: dflag.FlagRegistry) -> list[tuple[str | None, dict[str, Any]]]:
-        """Return the events so far, once all callbacks are through, and forget them."""
+        """Return the events so far, once all callbacks have run, and forget them."""
         assert flags.flush(DEADLINE_SECONDS)
         records = [entry.log_record for entry in self._exporter.get_finished_logs()]
         self._exporter.clear()
@@ -102,7 +102,7 @@ class Events:
 
 @pytest.fixture(name="meters")
 def _meters() -> Iterator[Meters]:
-    """Return an SDK for metrics."""
+    """Yield an SDK for metrics."""
     meters = Meters()
     yield meters
     meters.provider.shutdown()
@@ -110,7 +110,7 @@ def _meters() -> Iterator[Meters]:
 
 @pytest.fixture(name="events")
 def _events() -> Iterator[Events]:
-    """Return an SDK for events."""
+    """Yield an SDK for events."""
     events = Events()
     yield events
     events.provider.shutdown()
@@ -123,7 +123,7 @@ def _shop() -> dflag.FlagRegistry:
 
 
 def test_metrics_are_observed(shop: dflag.FlagRegistry, meters: Meters) -> None:
-    """Counters and gauges show what the updater's status says, at each collection anew."""
+    """Counters and gauges show the current status of the updater at each collection."""
     shop.dyn_int("rate", 1, min=1)
     source = MemorySource({"rate": "5"})
     with dflag.Updater.setup(shop, source, resync_seconds=60) as updater:
@@ -139,7 +139,7 @@ def test_metrics_are_observed(shop: dflag.FlagRegistry, meters: Meters) -> None:
 
 
 def test_names_and_labels_are_those_of_prometheus(shop: dflag.FlagRegistry, meters: Meters) -> None:
-    """Put as the OTLP receiver of Prometheus does, the same alerts serve both."""
+    """Names and labels, translated as Prometheus's OTLP receiver does, equal those of the Prometheus integration."""
     metrics = CollectorRegistry()
     with dflag.Updater.setup(shop, MemorySource({})) as updater:
         register(shop, updater, prometheus_registry=metrics)
@@ -158,7 +158,7 @@ def test_names_and_labels_are_those_of_prometheus(shop: dflag.FlagRegistry, mete
 def test_several_registries_share_the_instruments(
     shop: dflag.FlagRegistry, meters: Meters, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One attribute tells them apart; the SDK has nothing to warn of; each may be closed by itself."""
+    """Exports of two registries differ by the attribute `registry`, close separately, and cause no SDK warning."""
     other = dflag.FlagRegistry("other")
     with caplog.at_level(logging.WARNING):
         first = export_metrics(shop, meter_provider=meters.provider)
@@ -180,7 +180,7 @@ def test_several_registries_share_the_instruments(
 
 
 def test_a_change_is_an_event(shop: dflag.FlagRegistry, events: Events) -> None:
-    """Named as the semantic conventions have it: key, provider, set, version and reason, but no value."""
+    """A change is an event with the names and attributes of the semantic conventions, but without the value."""
     rate = shop.dyn_int("rate", 1)
     with export_events(shop, logger_provider=events.provider):
         shop.apply({"rate": "5"}, source="config")
@@ -202,7 +202,7 @@ def test_a_change_is_an_event(shop: dflag.FlagRegistry, events: Events) -> None:
 
 
 def test_what_utf8_cannot_encode_is_escaped(meters: Meters, events: Events) -> None:
-    """OTLP would refuse the whole batch."""
+    """Characters that UTF-8 cannot encode are escaped in the attributes of metrics and events."""
     flags = dflag.FlagRegistry("shop\udcff")
     motto = flags.dyn_string("motto", "")
     with export_metrics(flags, meter_provider=meters.provider):
@@ -221,7 +221,7 @@ def test_what_utf8_cannot_encode_is_escaped(meters: Meters, events: Events) -> N
 
 
 def test_a_registry_without_a_name_is_no_set(flags: dflag.FlagRegistry, events: Events) -> None:
-    """An empty identifier says less than none."""
+    """An event of a registry without a name has no attribute `feature_flag.set.id`."""
     rate = flags.dyn_int("rate", 1)
     with export_events(flags, logger_provider=events.provider):
         rate.set(2)
@@ -230,7 +230,7 @@ def test_a_registry_without_a_name_is_no_set(flags: dflag.FlagRegistry, events: 
 
 
 def test_no_export_holds_a_registry_or_a_provider(events: Events) -> None:
-    """A registry of a test is gone after it, exported or not, and a provider when its export is closed."""
+    """An export does not keep its registry alive, and a closed export does not keep its provider alive."""
     flags, provider = dflag.FlagRegistry(), LoggerProvider(shutdown_on_exit=False)
     flags.dyn_int("rate", 1)
     export_events(flags, logger_provider=provider).close()
@@ -246,7 +246,7 @@ def test_no_export_holds_a_registry_or_a_provider(events: Events) -> None:
 
 
 def test_values_are_opt_in_and_cut_and_never_a_secrets(shop: dflag.FlagRegistry, events: Events) -> None:
-    """Numbers and bools as they are, the rest as text of a limited length; of a secret nothing."""
+    """With `values=True` an event has a number or bool as it is, other values as a cut text, and no secret's value."""
     shop.dyn_int("rate", 1)
     shop.dyn_bool("on", default=False)
     shop.dyn_json("policy", {})
@@ -263,7 +263,7 @@ def test_values_are_opt_in_and_cut_and_never_a_secrets(shop: dflag.FlagRegistry,
 
 @pytest.mark.parametrize(("number", "shown"), [(2**63 - 1, 2**63 - 1), (-(2**63), -(2**63)), (2**63, str(2**63))])
 def test_numbers_beyond_64_bits_are_texts(shop: dflag.FlagRegistry, events: Events, number: int, shown: object) -> None:
-    """OTLP has no such number, and an exporter would lose the whole batch."""
+    """An integer beyond 64 bits is exported as a text, as OTLP has no such number."""
     limit = shop.dyn_json("limit", 0)
     with export_events(shop, values=True, logger_provider=events.provider):
         limit.set(number)
@@ -272,7 +272,7 @@ def test_numbers_beyond_64_bits_are_texts(shop: dflag.FlagRegistry, events: Even
 
 
 def test_a_member_of_an_enum_of_ints_is_its_name(shop: dflag.FlagRegistry, events: Events) -> None:
-    """As of any other enum, and as everywhere else."""
+    """A member of an IntEnum is exported as its name, and not as its number."""
 
     class Level(enum.IntEnum):
         LOW = 1
@@ -286,7 +286,7 @@ def test_a_member_of_an_enum_of_ints_is_its_name(shop: dflag.FlagRegistry, event
 
 
 def test_a_flag_that_a_secret_source_feeds_is_a_secret(shop: dflag.FlagRegistry, events: Events) -> None:
-    """Also when it becomes one only after events were asked for."""
+    """An event does not show the value of a flag that becomes secret only after the export has begun."""
 
     class Secret(MemorySource):
         secret = True
@@ -302,7 +302,7 @@ def test_a_flag_that_a_secret_source_feeds_is_a_secret(shop: dflag.FlagRegistry,
 
 
 def test_without_an_sdk_nothing_happens(shop: dflag.FlagRegistry) -> None:
-    """The API alone takes metrics and events in, and drops them."""
+    """Without an SDK metrics and events can be exported, and a change causes no callback error."""
     rate = shop.dyn_int("rate", 1)
     with export_metrics(shop), export_events(shop):
         rate.set(2)
@@ -311,6 +311,6 @@ def test_without_an_sdk_nothing_happens(shop: dflag.FlagRegistry) -> None:
 
 
 def test_the_global_provider_may_be_set_later() -> None:
-    """What was exported before and after shows once, and the SDK has nothing to warn of."""
+    """Registries exported before and after the global provider is set show once each, without an SDK warning."""
     done = run_python(SET_LATE)
     assert (done.stdout, done.stderr) == ("['early', 'late']\n", "")

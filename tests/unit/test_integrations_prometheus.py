@@ -35,13 +35,13 @@ DEADLINE_SECONDS = 10.0
 
 @pytest.fixture(name="metrics")
 def _metrics() -> CollectorRegistry:
-    """Return a registry of metrics with nothing in it."""
+    """Return an empty registry of metrics."""
     return CollectorRegistry()
 
 
 @pytest.fixture(name="directory")
 def _directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Set multi-process mode up."""
+    """Turn multi-process mode on, and return its directory."""
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     return tmp_path
 
@@ -54,19 +54,19 @@ def _shop() -> dflag.FlagRegistry:
 
 @pytest.fixture(name="collector")
 def _collector(directory: Path) -> Iterator[FlagCollector]:
-    """Return a collector in multi-process mode."""
+    """Yield a collector in multi-process mode."""
     collector = FlagCollector()
     yield collector
     collector.close()
 
 
 def value(metrics: CollectorRegistry, name: str, **labels: str) -> float | None:
-    """Look one sample up; None when there is none."""
+    """Return one sample, or None if there is none."""
     return metrics.get_sample_value(f"dflag_{name}", {"registry": "shop", **labels})
 
 
 def test_every_result_of_a_reading_is_counted(shop: dflag.FlagRegistry, metrics: CollectorRegistry) -> None:
-    """What was applied, rejected, unknown or waits for a restart shows, by source and flag."""
+    """Metrics count applied and partial reloads by source, and rejected values, unknown names and pending restarts."""
     shop.dyn_int("rate", 1, min=1)
     shop.int("port", 1)
     source = MemorySource({"rate": "5"})
@@ -94,7 +94,7 @@ def test_every_result_of_a_reading_is_counted(shop: dflag.FlagRegistry, metrics:
 
 
 def test_labels_that_utf8_cannot_encode_are_escaped(shop: dflag.FlagRegistry, metrics: CollectorRegistry) -> None:
-    """A path that is not UTF-8 does not cost the program its scrape."""
+    """A source name that UTF-8 cannot encode is an escaped label, and does not break the scrape."""
     shop.dyn_int("rate", 1)
     with dflag.Updater.setup(shop, MemorySource({"rate": "5"}, name="/etc/\udcff")) as updater:
         register(shop, updater, prometheus_registry=metrics)
@@ -102,14 +102,14 @@ def test_labels_that_utf8_cannot_encode_are_escaped(shop: dflag.FlagRegistry, me
 
 
 def test_a_name_that_is_no_text_is_refused(shop: dflag.FlagRegistry, metrics: CollectorRegistry) -> None:
-    """It fails where it is given, not in every scrape."""
+    """`register()` refuses a name that is not a text, and exports nothing under it."""
     with pytest.raises(dflag.errors.ArgumentError, match="expected name as a text, got 5"):
         register(shop, name=5, prometheus_registry=metrics)  # type: ignore[arg-type]
     assert metrics.get_sample_value("dflag_revision", {"registry": "5"}) is None
 
 
 def test_times_are_unix_times(shop: dflag.FlagRegistry, metrics: CollectorRegistry) -> None:
-    """As Prometheus wants them: when something was, not how long ago; and nothing for what never was."""
+    """Times are exported as Unix times, and a time of something that has not happened is not exported."""
     updater = dflag.Updater(shop, MemorySource({}))
     register(shop, updater, prometheus_registry=metrics)
     assert value(metrics, "last_success_timestamp_seconds") is None
@@ -127,7 +127,7 @@ def test_times_are_unix_times(shop: dflag.FlagRegistry, metrics: CollectorRegist
 
 
 def test_a_refused_revision_shows(shop: dflag.FlagRegistry, metrics: CollectorRegistry) -> None:
-    """A source that can be read and whose revision is refused whole is healthy and refused."""
+    """A source that can be read, but whose revision is refused, is exported as healthy and as refused."""
     shop.dyn_int("rate", 1)
 
     @shop.validator
@@ -149,7 +149,7 @@ def test_a_refused_revision_shows(shop: dflag.FlagRegistry, metrics: CollectorRe
 def test_a_source_that_cannot_be_read_is_unhealthy_not_refused(
     shop: dflag.FlagRegistry, metrics: CollectorRegistry, volume: ConfigMapVolume
 ) -> None:
-    """Each trouble has its own metric, so that each alert says what to do."""
+    """A source that cannot be read is exported as unhealthy and as a failed reload, and not as refused."""
     volume.write({"rate": "5"})
     shop.dyn_int("rate", 1)
     with dflag.Updater.setup(shop, volume.path, resync_seconds=60) as updater:
@@ -163,7 +163,7 @@ def test_a_source_that_cannot_be_read_is_unhealthy_not_refused(
 
 
 def test_registry_alone_has_metrics(shop: dflag.FlagRegistry, metrics: CollectorRegistry) -> None:
-    """Without an updater: its revision, its overrides, the checksums of its values, errors of its callbacks."""
+    """A registry without an updater exports its revision, overrides, value checksums and callback errors."""
     register(shop, prometheus_registry=metrics)
     rate = shop.dyn_int("rate", 1, on_change=lambda old, new: 1 // 0)
     shop.dyn_int("quiet", 1)
@@ -185,7 +185,7 @@ def test_registry_alone_has_metrics(shop: dflag.FlagRegistry, metrics: Collector
 def test_a_value_that_cannot_be_printed_spoils_no_scrape(
     shop: dflag.FlagRegistry, metrics: CollectorRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The checksums of the values are left out, said once a revision; everything else is there."""
+    """If a value cannot be printed, a scrape leaves out the checksums of values, logs this once and has the rest."""
 
     class Mode(enum.Enum):
         FAST = "fast"
@@ -205,7 +205,7 @@ def test_a_value_that_cannot_be_printed_spoils_no_scrape(
 
 
 def test_no_value_and_no_key_of_a_source_is_exported(shop: dflag.FlagRegistry, metrics: CollectorRegistry) -> None:
-    """What a ConfigMap holds cannot become a label: not values, not unknown names, not the keys of a map."""
+    """No value, unknown name or key of a map from a source appears in the exported text."""
     shop.dyn_string("greeting", "")
     shop.dyn_string("password", "", secret=True)
     shop.dyn_map("limits", {}, keys="limit-*", of="int")
@@ -234,7 +234,7 @@ def test_the_text_is_what_prometheus_reads(shop: dflag.FlagRegistry, metrics: Co
 
 
 def test_several_registries_in_one_process(metrics: CollectorRegistry) -> None:
-    """One label tells them apart; a name that is taken is refused, and may be given otherwise."""
+    """Registries differ by one label; a name that is already exported is refused, and `name=` gives another one."""
     one, two, third = dflag.FlagRegistry("one"), dflag.FlagRegistry("two"), dflag.FlagRegistry("one")
     collector = register(one, prometheus_registry=metrics)
     assert register(two, prometheus_registry=metrics) is collector
@@ -251,14 +251,14 @@ def test_several_registries_in_one_process(metrics: CollectorRegistry) -> None:
 
 
 def test_updater_of_another_registry_is_refused(shop: dflag.FlagRegistry, metrics: CollectorRegistry) -> None:
-    """Their metrics would be mixed up."""
+    """`register()` refuses an updater that feeds another registry."""
     updater = dflag.Updater(dflag.FlagRegistry("other"), MemorySource({}))
     with pytest.raises(dflag.DefinitionError, match="feeds another registry"):
         register(shop, updater, prometheus_registry=metrics)
 
 
 def test_closing_leaves_the_registry(shop: dflag.FlagRegistry, metrics: CollectorRegistry) -> None:
-    """Closed twice is closed; then the registry may be exported anew, and nothing holds on to it."""
+    """A closed collector exports nothing and keeps no registry alive, and its registry may be exported again."""
     collector = register(shop, prometheus_registry=metrics)
     collector.close()
     collector.close()
@@ -277,7 +277,7 @@ def test_closing_leaves_the_registry(shop: dflag.FlagRegistry, metrics: Collecto
 def test_a_collector_that_the_program_has_unregistered_is_gone(
     shop: dflag.FlagRegistry, metrics: CollectorRegistry
 ) -> None:
-    """As after a test that empties the registry of metrics: what is exported next shows, and closing still works."""
+    """After a program unregisters a collector, `register()` exports by a new one, and both can still be closed."""
     collector = register(shop, prometheus_registry=metrics)
     metrics.unregister(collector)
     following = register(shop, prometheus_registry=metrics)
@@ -290,7 +290,7 @@ def test_a_collector_that_the_program_has_unregistered_is_gone(
 
 
 def test_a_second_collector_in_one_registry_is_refused(metrics: CollectorRegistry) -> None:
-    """It would export every metric twice."""
+    """A second collector in one registry of metrics raises a ValueError, as it would export every metric twice."""
     metrics.register(FlagCollector())
     with pytest.raises(ValueError, match="Duplicated timeseries"):
         metrics.register(FlagCollector())
@@ -338,7 +338,7 @@ def _ended_pid() -> int:
 
 
 def test_processes_are_put_together(shop: dflag.FlagRegistry, collector: FlagCollector, directory: Path) -> None:
-    """Counters are sums; of a gauge the worst counts: the earliest success, most unknown names, not running."""
+    """Counters are summed over processes, and a gauge has the worst value: earliest success, not running and so on."""
     with dflag.Updater.setup(shop, MemorySource({})) as updater:
         collector.add(shop, updater)
         metrics = CollectorRegistry()
@@ -353,7 +353,7 @@ def test_processes_are_put_together(shop: dflag.FlagRegistry, collector: FlagCol
 
 
 def test_what_the_scraped_process_knows_is_fresh(shop: dflag.FlagRegistry, collector: FlagCollector) -> None:
-    """Its own file, which is a few seconds old, has no say."""
+    """A scrape shows the current metrics of the process that is scraped, and not those of its older file."""
     shop.dyn_int("rate", 1, min=1)
     source = MemorySource({"rate": "5"})
     metrics = CollectorRegistry()
@@ -369,7 +369,7 @@ def test_what_the_scraped_process_knows_is_fresh(shop: dflag.FlagRegistry, colle
 
 
 def test_what_was_shown_is_written(shop: dflag.FlagRegistry, collector: FlagCollector, directory: Path) -> None:
-    """A count that a scrape has shown stays in the sum although the process is killed the moment after."""
+    """A count that a scrape has shown is already in the file of the process, so that the sum keeps it after a kill."""
     collector.add(shop)
     metrics = CollectorRegistry()
     metrics.register(collector)
@@ -383,7 +383,7 @@ def test_what_was_shown_is_written(shop: dflag.FlagRegistry, collector: FlagColl
 def test_of_a_process_that_ended_the_counters_stay(
     shop: dflag.FlagRegistry, collector: FlagCollector, directory: Path
 ) -> None:
-    """A sum that shrank would look like a restart; a gauge would show for ever what is no longer so."""
+    """The counters of a process that has ended stay in the sum, and its gauges are dropped."""
     collector.add(shop)
     metrics = CollectorRegistry()
     metrics.register(collector)
@@ -393,7 +393,7 @@ def test_of_a_process_that_ended_the_counters_stay(
 
 
 def _fail_once(flags: dflag.FlagRegistry, metrics: CollectorRegistry, source: MemorySource, unknown: str) -> None:
-    """Run an updater of a source until it has refused a value and seen an unknown name, of which each counts once."""
+    """Run an updater of a source until it has refused one value and seen one unknown name."""
     source.update({"rate": "5"})
     with dflag.Updater.setup(flags, source, resync_seconds=60) as updater:
         register(flags, updater, prometheus_registry=metrics)
@@ -409,7 +409,7 @@ def test_a_broken_file_of_another_process_spoils_no_scrape(
     caplog: pytest.LogCaptureFixture,
     text: str | None,
 ) -> None:
-    """What a crash of the machine has left is left out, which is logged once; the others count."""
+    """A broken file of another process is left out and logged once, and the other files still count."""
     broken = directory / f"dflag_{10**30 if text == '{' else _ended_pid()}_1.json"
     _other_process(directory, _ended_pid(), errors=4)
     if text is None:
@@ -430,7 +430,7 @@ def test_a_broken_file_of_another_process_spoils_no_scrape(
 def test_counters_go_on_when_the_next_updater_is_registered(
     shop: dflag.FlagRegistry, directory: Path, monkeypatch: pytest.MonkeyPatch, is_shared: bool, names: tuple[str, ...]
 ) -> None:
-    """A program that starts again in its process has counters that never shrink, in the sum over all processes too."""
+    """Counters of a registry go on from updater to updater, alone and in the sum over all processes."""
     if not is_shared:
         monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR")
     others = 4 if is_shared else 0
@@ -452,7 +452,7 @@ def test_counters_go_on_when_the_next_updater_is_registered(
 def test_two_collectors_of_one_process_count_once(
     shop: dflag.FlagRegistry, collector: FlagCollector, directory: Path
 ) -> None:
-    """Each knows what the other has, and what both have is not doubled."""
+    """Two collectors of a process count a registry in both once, and each exports the registries of the other."""
     rate = shop.dyn_int("rate", 1, on_change=lambda old, new: 1 // 0)
     rate.set(2)
     assert shop.flush(DEADLINE_SECONDS)
@@ -470,7 +470,7 @@ def test_two_collectors_of_one_process_count_once(
 
 
 def test_the_file_goes_with_its_collector(shop: dflag.FlagRegistry, collector: FlagCollector, directory: Path) -> None:
-    """Closing ends the thread and takes the file away; adding again brings both back."""
+    """Closing a collector ends its thread and removes its file; adding a registry again brings both back."""
     for _ in range(2):
         collector.add(shop)
         assert [path.name.split("_")[1] for path in directory.iterdir()] == [str(os.getpid())]
@@ -486,7 +486,7 @@ def test_a_directory_that_cannot_be_written_is_logged_once(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The program goes on; the log says why metrics of one process are missing at the others."""
+    """If the shared directory cannot be written, this is logged once, and the process still exports its own metrics."""
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "missing"))
     collector = FlagCollector()
     try:

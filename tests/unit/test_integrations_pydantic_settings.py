@@ -58,7 +58,7 @@ def _settings(source: Any, **config: Any) -> type[BaseSettings]:
         either: Annotated[str, Field(validation_alias=AliasChoices("first", AliasPath("second", 0)))] = ""
 
         @classmethod
-        def settings_customise_sources(  # type: ignore[override]  # of the others none is used
+        def settings_customise_sources(  # type: ignore[override]  # the others are not used
             cls, settings_cls: type[BaseSettings], init_settings: Any, env_settings: Any, **_: Any
         ) -> tuple[Any, ...]:
             return init_settings, DflagSettingsSource(settings_cls, source), env_settings
@@ -68,7 +68,7 @@ def _settings(source: Any, **config: Any) -> type[BaseSettings]:
 
 def test_a_registry_fills_the_fields(flags: dflag.FlagRegistry) -> None:
     """
-    By name, by alias and, for a model, by what follows its name and a dot.
+    Flags fill the fields of their name or alias, and a flag ``database.port`` fills a part of the field ``database``.
     """
     flags.dyn_int("rate", 50)
     flags.dyn_string_list("hosts", ("a", "b"))
@@ -129,7 +129,7 @@ def test_a_text_of_a_registry_stays_one(
     values: dict[str, Any], expected: dict[str, Any], flags: dflag.FlagRegistry
 ) -> None:
     """
-    Where the field takes one, also beside a complex type; the text of a volume is JSON there.
+    A flag's text stays a text if the field accepts one next to a complex type; a text of a source is JSON there.
     """
     for name, value in values.items():
         flags.dyn_json(name, value)
@@ -152,7 +152,7 @@ def test_the_place_among_the_sources_is_the_rank(flags: dflag.FlagRegistry, monk
 @pytest.mark.parametrize("form", ["volume", "document", "json", "source"])
 def test_texts_are_converted_by_pydantic(form: str, volume: ConfigMapVolume, tmp_path: Path) -> None:
     """
-    A volume, a document and a source give the same settings.
+    A volume, a YAML or JSON document and a source give the same settings.
     """
     texts = {"rate": "7\n", "hosts": '["a"]', "database": '{"host": "db"}', "database.port": "99", "other-name": "x"}
     native = "{rate: 7, hosts: [a], database: {host: db}, database.port: 99, other-name: x}"
@@ -172,7 +172,7 @@ def test_texts_are_converted_by_pydantic(form: str, volume: ConfigMapVolume, tmp
 
 
 class Renamed(BaseSettings):
-    """Fields that stand under other names."""
+    """Fields whose values stand under other names."""
 
     head: int = Field(0, validation_alias=AliasPath("parts", 0))
     last: bytes = Field(b"", validation_alias=AliasChoices("last", AliasPath("parts", 1, "x")))
@@ -183,7 +183,7 @@ class Renamed(BaseSettings):
 @pytest.mark.parametrize("form", ["source", "document", "quoted", "registry"])
 def test_an_alias_may_be_a_path(form: str, tmp_path: Path, flags: dflag.FlagRegistry) -> None:
     """
-    Into a document's list, or into a text that is JSON.
+    An alias path leads into a list of a document, or into a text that is JSON; a text that is not JSON is refused.
     """
     text = '[5, {"x": "end"}]'
     source: Any = tmp_path / "settings.yaml"
@@ -220,7 +220,7 @@ def test_a_name_counts_beside_an_alias(
     config: Any, texts: dict[str, str], expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Where the class says so; a source that has the name ranks above one that has the alias.
+    A field's name counts next to its alias if the class allows it, and wins over the alias in a lower source.
     """
     if "validate_by_alias" not in config:
         monkeypatch.setenv("LONG", "1")
@@ -244,14 +244,14 @@ def test_values_that_are_refused(texts: dict[str, Any], message: str) -> None:
 
 
 class Pool(BaseModel):
-    """A part that a field may lack."""
+    """A part of the settings that may be None."""
 
     size: int = 5
     hosts: list[str] = []
 
 
 class Server(BaseModel):
-    """A part of which a part is optional."""
+    """A part of the settings with an optional part."""
 
     port: int = Field(80, alias="listen")
     pool: Pool | None = None
@@ -281,7 +281,7 @@ class Server(BaseModel):
 )
 def test_choices_and_parts_of_parts(texts: dict[str, Any], expected: dict[str, Any]) -> None:
     """
-    A field that may be something else too takes the same texts, and so do the fields of models at any depth.
+    A field with a union type takes the same texts as one with a single type, and so do fields of models at any depth.
     """
 
     class Settings(BaseSettings):
@@ -300,7 +300,7 @@ def test_choices_and_parts_of_parts(texts: dict[str, Any], expected: dict[str, A
 
 def test_a_path_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     """
-    Settings do not come out of defaults without a word.
+    A path that does not exist raises a SourceError, instead of settings of defaults.
     """
     with pytest.raises(dflag.SourceError):
         _settings(tmp_path / "none.yaml")()
@@ -309,7 +309,7 @@ def test_a_path_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("source", [5, None, {"rate": "1"}])
 def test_what_is_no_source(source: object) -> None:
     """
-    Anything else is refused when settings are made.
+    An object that is neither a registry, a path nor a source is refused when settings are made.
     """
     with pytest.raises(dflag.DefinitionError):
         _settings(source)()
@@ -317,7 +317,7 @@ def test_what_is_no_source(source: object) -> None:
 
 def test_reloading_gives_an_instance_for_each_revision(flags: dflag.FlagRegistry) -> None:
     """
-    It is frozen, the same until something changes, and made of one revision.
+    ``current()`` returns a frozen instance of one revision, and the same one until a flag changes.
     """
     rate = flags.dyn_int("rate", 1)
     flags.dyn_string_list("hosts", ())
@@ -336,14 +336,14 @@ def test_reloading_gives_an_instance_for_each_revision(flags: dflag.FlagRegistry
 
 
 class Pickled(BaseSettings):
-    """Settings that a module has, which pickle needs."""
+    """Settings at the top level of a module, as pickle needs them."""
 
     rate: int = 1
     database: Database = Database()
     _note: str = pydantic.PrivateAttr("")
 
     @classmethod
-    def settings_customise_sources(  # type: ignore[override]  # of the others none is used
+    def settings_customise_sources(  # type: ignore[override]  # the others are not used
         cls, settings_cls: type[BaseSettings], **_: Any
     ) -> tuple[Any, ...]:
         return (DflagSettingsSource(settings_cls, MemorySource({"rate": "5", "database.port": "6"})),)
@@ -352,7 +352,7 @@ class Pickled(BaseSettings):
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_an_instance_goes_to_another_process(protocol: int) -> None:
     """
-    As one of the class itself.
+    An instance of reloading settings is unpickled as an instance of the settings class itself.
     """
     settings = reloading(Pickled).current()
     settings._note = "kept"
@@ -363,14 +363,14 @@ def test_an_instance_goes_to_another_process(protocol: int) -> None:
 
 def test_reloading_keeps_the_last_good_instance(flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture) -> None:
     """
-    What the class refuses is logged once, without the value, and followed again once it is good.
+    Refused values are logged once, without the values, and the last good instance stays until a value is accepted.
     """
 
     class Settings(BaseSettings):
         rate: Annotated[int, Field(le=10)]
 
         @classmethod
-        def settings_customise_sources(  # type: ignore[override]  # of the others none is used
+        def settings_customise_sources(  # type: ignore[override]  # the others are not used
             cls, settings_cls: type[BaseSettings], **_: Any
         ) -> tuple[Any, ...]:
             return (DflagSettingsSource(settings_cls, flags),)
@@ -415,7 +415,7 @@ def _checked(flags: dflag.FlagRegistry, check: Callable[[int], object]) -> type[
 
 def test_reloading_outlives_a_fault_of_the_class(flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture) -> None:
     """
-    Whatever its code raises refuses the values, without the message, which may quote a secret.
+    An exception in the class's code refuses the values; ``problem`` and the log have its type, and not its message.
     """
 
     def check(value: int) -> None:
@@ -437,7 +437,7 @@ def test_reloading_outlives_a_fault_of_the_class(flags: dflag.FlagRegistry, capl
 
 def test_reloading_reads_a_source_whose_probe_raises() -> None:
     """
-    Only what `read` raises is a problem.
+    A source whose ``probe()`` raises is still read, and is not a problem.
     """
 
     class Moody(MemorySource):
@@ -450,7 +450,7 @@ def test_reloading_reads_a_source_whose_probe_raises() -> None:
 
 def test_reloading_gives_a_validator_the_instance_in_force(flags: dflag.FlagRegistry) -> None:
     """
-    One that asks for it, to compare the values with those before.
+    A validator that calls ``current()`` gets the instance in force, and does not wait for itself.
     """
     before = []
 
@@ -470,7 +470,7 @@ def test_reloading_gives_a_validator_the_instance_in_force(flags: dflag.FlagRegi
 
 def test_reloading_tries_what_comes_while_values_are_refused(flags: dflag.FlagRegistry) -> None:
     """
-    A commit during a validation that fails is not taken for what the validation has refused.
+    A commit during a validation that fails is validated by the next ``current()``, and not taken for the refused one.
     """
 
     def check(value: int) -> None:
@@ -489,7 +489,7 @@ def test_reloading_tries_what_comes_while_values_are_refused(flags: dflag.FlagRe
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_reloading_goes_on_in_a_child(flags: dflag.FlagRegistry) -> None:
     """
-    Also where another thread of the parent was making an instance.
+    In a forked child ``current()`` works even if another thread of the parent was making an instance.
     """
     parent, begun, end = os.getpid(), threading.Event(), threading.Event()
 
@@ -504,7 +504,7 @@ def test_reloading_goes_on_in_a_child(flags: dflag.FlagRegistry) -> None:
     thread = threading.Thread(target=settings.current)
     thread.start()
     begun.wait(30)
-    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # of a fork beside threads
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # of a fork next to threads
         child = os.fork()
     if child == 0:
         signal.alarm(10)
@@ -516,7 +516,7 @@ def test_reloading_goes_on_in_a_child(flags: dflag.FlagRegistry) -> None:
 
 def test_reloading_looks_at_a_path_now_and_then(volume: ConfigMapVolume, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    At most once a second, and reads it only when it has changed; a path that goes keeps the last good values.
+    ``current()`` looks at a path at most once a second, and the last good values stay while those of the path are bad.
     """
     now = [0.0]
     monkeypatch.setattr(pydantic_settings.time, "monotonic", lambda: now[0])
@@ -540,7 +540,7 @@ def test_reloading_looks_at_a_path_now_and_then(volume: ConfigMapVolume, monkeyp
 
 def test_reloading_needs_a_source(flags: dflag.FlagRegistry) -> None:
     """
-    A class without one would never change.
+    ``reloading()`` refuses a class without a DflagSettingsSource.
     """
 
     class Settings(BaseSettings):
@@ -552,13 +552,13 @@ def test_reloading_needs_a_source(flags: dflag.FlagRegistry) -> None:
 
 def test_repr_shows_the_place(volume: ConfigMapVolume) -> None:
     """
-    Where the values come from.
+    The repr of a settings source contains the path of its values.
     """
     assert str(volume.path) in repr(DflagSettingsSource(_settings(volume.path), volume.path))
 
 
 class Credentials(BaseModel):
-    """A part with a secret, whose name the secret itself may contain."""
+    """A part of the settings whose keys may contain a secret."""
 
     tokens: dict[str, int] = {}
 
@@ -594,7 +594,7 @@ def _guarded(source: Any) -> type[BaseSettings]:
             return self
 
         @classmethod
-        def settings_customise_sources(  # type: ignore[override]  # of the others none is used
+        def settings_customise_sources(  # type: ignore[override]  # the others are not used
             cls, settings_cls: type[BaseSettings], **_: Any
         ) -> tuple[Any, ...]:
             return (DflagSettingsSource(settings_cls, source),)
@@ -604,7 +604,7 @@ def _guarded(source: Any) -> type[BaseSettings]:
 
 def _all_texts(error: BaseException) -> str:
     """
-    Return all that an exception and what hangs on it may show.
+    Return all texts that an exception, its cause and its context may show.
     """
     texts = "".join(traceback.format_exception(error))
     if isinstance(error, pydantic.ValidationError):
@@ -629,7 +629,7 @@ def test_no_secret_is_in_an_error(
     key: str, text: str | bytes, problem: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Of the value of a secret source the log, `problem` and the error at a start have the field and the type alone.
+    The log, ``problem`` and the error at a start show the field and the error's type, and not a secret source's value.
     """
     now = [0.0]
     monkeypatch.setattr(pydantic_settings.time, "monotonic", lambda: now[0])
@@ -650,7 +650,7 @@ def test_no_secret_is_in_an_error(
 
 def test_an_error_says_all_of_what_is_no_secret(flags: dflag.FlagRegistry) -> None:
     """
-    A secret flag hides the message of its own field, and that of the whole class.
+    An error masks the input of a secret flag, and has the input and the message of a plain flag in full.
     """
     flags.dyn_string("pw", "hunter2", secret=True)
     flags.dyn_string("rate", "{many}")
@@ -666,7 +666,7 @@ def test_an_error_says_all_of_what_is_no_secret(flags: dflag.FlagRegistry) -> No
 
 def test_a_validator_that_quotes_the_secret_of_another_field(flags: dflag.FlagRegistry) -> None:
     """
-    What it says is left out too.
+    The message of a validator that quotes the secret of another field is left out.
     """
     flags.dyn_string("pw", "123456", secret=True)
     flags.dyn_int("rate", 99)
@@ -680,7 +680,7 @@ def test_a_validator_that_quotes_a_part_of_the_secret_of_another_field(
     by_text: bool, flags: dflag.FlagRegistry
 ) -> None:
     """
-    What it says is left out, whether the secret came as a mapping or as a text.
+    The message of a validator that quotes a part of a secret is left out, if the secret came as a mapping or as a text.
     """
     flags.dyn_string("mode", "strict")
     others = dflag.FlagRegistry()
@@ -707,7 +707,7 @@ def test_a_validator_that_quotes_a_part_of_the_secret_of_another_field(
 
 def test_a_scalar_of_a_document_is_its_text(tmp_path: Path) -> None:
     """
-    A field takes the text as it stands there, as a flag does, and mappings and lists as they are.
+    A field takes a scalar of a document as the text that stands there, as a flag does, and a list as it is.
     """
 
     class Settings(BaseSettings):
@@ -747,7 +747,7 @@ def test_a_scalar_of_a_document_is_its_text(tmp_path: Path) -> None:
 
 def test_parts_of_a_document_are_texts_too(tmp_path: Path) -> None:
     """
-    Also those that no model knows the type of, and on top of a null.
+    A scalar under a dotted key is its text too, even where no model knows its type, and on top of a null.
     """
     path = tmp_path / "settings.yaml"
     path.write_text("database: ~\ndatabase.options.zip: 012\ndatabase.port: 99\n", "utf-8")
@@ -757,7 +757,7 @@ def test_parts_of_a_document_are_texts_too(tmp_path: Path) -> None:
 
 def test_null_is_a_value(flags: dflag.FlagRegistry) -> None:
     """
-    A JSON flag that is null gives None, not the default of the field or what another name has.
+    A JSON flag that is null gives None, and not the default of the field or the value of another alias.
     """
 
     class Settings(BaseSettings):
@@ -777,7 +777,7 @@ def test_null_is_a_value(flags: dflag.FlagRegistry) -> None:
 @pytest.mark.parametrize("key", ["_rules.yaml", "_rules"])
 def test_rules_of_a_source_are_ignored_aloud(key: str, caplog: pytest.LogCaptureFixture) -> None:
     """
-    Settings have neither facts nor clock, which is logged once for a source, as by `FlagRegistry.apply`.
+    Settings ignore the rules of a source, which is logged once for each source.
     """
     settings = _settings(MemorySource({"rate": "7", key: "- {set: {rate: 9}}"}, name=f"with {key}"))
     with caplog.at_level(logging.WARNING, "dflag"):
