@@ -156,7 +156,7 @@ def test_name_is_that_of_the_registry(capsys: pytest.CaptureFixture[str]) -> Non
 )
 def test_what_is_refused(capsys: pytest.CaptureFixture[str], config_map: dict[str, Any], messages: list[str]) -> None:
     """
-    The policy refuses bad values and unknown keys with what was expected; values that it cannot check pass.
+    The policy refuses bad values and unknown keys with what was expected; good values and unchecked ones pass.
     """
     policy, _, _ = _policy(capsys, "policed_app:flags")
     assert _refusals(policy, config_map) == messages

@@ -488,7 +488,7 @@ class TestPlan:
     def test_knows_the_first_and_the_last_moment(
         self, run: Callable[..., tuple[int, str]], tmp_path: Path, options: list[str], last_line: str
     ) -> None:
-        """A plan works at the first and at the last moment that a date can have, even with a bake that ends later."""
+        """A plan works at the first and at the last moment that a date can have, even if a bake would end later."""
         (tmp_path / "next.yaml").write_text(
             f"_rules:\n  - {{name: first, from: {FIRST}, set: {{burst: 6}}}}\n"
             "  - {name: last, from: 9999-12-31T23:00:00Z, steps: [1%, 100%], every: 2h, bake: 2h, set: {burst: 7}}\n"

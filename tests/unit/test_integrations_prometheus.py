@@ -452,7 +452,7 @@ def test_counters_go_on_when_the_next_updater_is_registered(
 def test_two_collectors_of_one_process_count_once(
     shop: dflag.FlagRegistry, collector: FlagCollector, directory: Path
 ) -> None:
-    """Two collectors of a process count a registry in both once, and each exports the registries of the other."""
+    """Two collectors of a process count a registry in both once, and a scrape of one has those of the other too."""
     rate = shop.dyn_int("rate", 1, on_change=lambda old, new: 1 // 0)
     rate.set(2)
     assert shop.flush(DEADLINE_SECONDS)
