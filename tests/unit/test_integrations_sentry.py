@@ -1,5 +1,5 @@
 """
-What Sentry's events have of the flags.
+The flags and checksums in Sentry's events.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(name="events")
 def _events(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
-    """Return what reaches Sentry, from here on."""
+    """Yield the list to which each event that reaches Sentry is appended."""
     found: list[dict[str, Any]] = []
 
     def keep(event: Any, _: Any) -> None:
@@ -43,7 +43,7 @@ def _events(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
 
 def test_every_event_has_bool_flags_and_checksums(events: list[dict[str, Any]]) -> None:
     """
-    As they are when it happens; secrets are left out, and what the program has added itself stays.
+    An event has the bool flags and checksums of its moment, no secret flag, and the flags that the program has added.
     """
     flags = dflag.FlagRegistry("shop")
     new_path = flags.dyn_bool("new_path", False)
@@ -75,7 +75,7 @@ def test_every_event_has_bool_flags_and_checksums(events: list[dict[str, Any]]) 
 
 def test_an_event_in_a_pin_has_what_its_code_read(events: list[dict[str, Any]], flags: dflag.FlagRegistry) -> None:
     """
-    The values, number and checksums of the pinned revision, although a newer one is in force.
+    An event inside a pin has the values, number and checksums of the pinned revision, although a newer one is in force.
     """
     new_path = flags.dyn_bool("new_path", False)
     sentry.add_context(flags)
@@ -92,7 +92,7 @@ def test_an_event_in_a_pin_has_what_its_code_read(events: list[dict[str, Any]], 
 
 def test_a_fault_costs_no_event(events: list[dict[str, Any]], flags: dflag.FlagRegistry) -> None:
     """
-    A value that cannot be printed leaves the event as it was.
+    When computing the checksums raises, the event is still sent, without the context of dflag.
     """
 
     def fail(snapshot: object, **_: object) -> str:
@@ -112,7 +112,7 @@ def test_the_event_of_a_fault_is_not_added_to(
     events: list[dict[str, Any]], flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Sentry makes an event of the line that is logged. To add to it too would fail in the same way, without an end.
+    Sentry's event about a failure to add flags gets no flags itself, or failures would cause each other without end.
     """
     faults = 0
 
@@ -136,7 +136,7 @@ def test_the_event_of_a_fault_is_not_added_to(
 
 def test_a_registry_that_goes_is_not_kept(events: list[dict[str, Any]]) -> None:
     """
-    Events go on without it.
+    A registry that the program drops is garbage-collected, and later events are sent without its flags.
     """
     flags = dflag.FlagRegistry()
     sentry.add_context(flags)
@@ -151,7 +151,7 @@ def test_a_registry_that_goes_is_not_kept(events: list[dict[str, Any]]) -> None:
 
 def test_what_is_no_registry() -> None:
     """
-    Anything else is refused at once.
+    `add_context()` raises when its argument is not a registry.
     """
     with pytest.raises(dflag.DefinitionError, match="registry"):
         sentry.add_context("flags")  # type: ignore[arg-type]  # what is tested

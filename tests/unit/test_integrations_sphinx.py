@@ -1,5 +1,5 @@
 """
-Sphinx shows the flags of a class with what they are for.
+Sphinx shows the flags of a class with their help.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class Settings(Base, prefix="shop."):
 
 def test_autodoc_shows_what_each_flag_is_for(tmp_path: Path) -> None:
     """
-    An inherited one too, and a text of several paragraphs; a comment in the source comes first. The class has no
-    arguments, as it is not called.
+    Autodoc shows each flag with its help, also an inherited flag and a help of several paragraphs; a comment in the
+    source replaces the help. The class is shown without arguments.
     """
     (tmp_path / "shop.py").write_text(MODULE, encoding="utf-8")
     (tmp_path / "conf.py").write_text(

@@ -33,7 +33,7 @@ def rate(registry: FlagRegistry) -> DynamicFlag[int]:
 
 def _key(registry: FlagRegistry, flag: DynamicFlag[Any], *values: KeyedValue, source: str = "config") -> None:
     """
-    Put values for keys in force, as a source's rules do.
+    Commit values for keys, as the rules of a source do.
     """
     registry.apply({}, source=source)
     store = store_of_registry(registry)
@@ -62,7 +62,7 @@ def test_without_rules_every_key_has_the_plain_value(rate: DynamicFlag[int]) -> 
 
 def test_named_keys_have_their_own_value(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
     """
-    A key that is named has its value; any other key, and no key, has the plain one.
+    A key that a rule names has the value of the rule; every other key, and `get()`, has the plain value.
     """
     _key(registry, rate, _named("acme", "initech", value=500))
     assert [rate.for_(key) for key in ("acme", "initech", "Acme", "")] == [500, 500, 50, 50]
@@ -82,7 +82,7 @@ def test_a_share_is_drawn_by_the_published_formula(registry: FlagRegistry, rate:
 
 def test_everybody_is_inside_the_whole_share(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
     """
-    A share of 100% holds each key, and one of nothing holds none.
+    A share of 100% holds every key, and a share of 0% holds none.
     """
     _key(registry, rate, _share(EVERYBODY, 500))
     assert {rate.for_(str(number)) for number in range(1_000)} == {500}
@@ -92,7 +92,7 @@ def test_everybody_is_inside_the_whole_share(registry: FlagRegistry, rate: Dynam
 
 def test_a_digest_at_the_threshold_is_outside(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
     """
-    A key whose number equals the threshold is outside, and inside one above it.
+    A key whose draw equals the threshold is outside of the share, and inside when the threshold is one higher.
     """
     number = draw("edge", "acme")
     _key(registry, rate, _share(number, 500, "edge"))
@@ -103,7 +103,7 @@ def test_a_digest_at_the_threshold_is_outside(registry: FlagRegistry, rate: Dyna
 
 def test_a_later_value_wins_for_each_key(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
     """
-    Of a share and names in one source the later wins, for each key that it holds.
+    When a share and named keys of one source hold the same key, the later of them gives its value.
     """
     _key(registry, rate, _named("acme", value=500), _share(EVERYBODY, 600), _named("initech", value=700))
     assert [rate.for_(key) for key in ("acme", "initech", "other")] == [600, 700, 600]
@@ -121,7 +121,7 @@ def test_a_later_value_wins_for_each_key(registry: FlagRegistry, rate: DynamicFl
 
 def test_named_keys_may_be_drawn(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
     """
-    Of named keys with a threshold only those below it have the value.
+    When a rule with a threshold names keys, only those whose draw is below the threshold have its value.
     """
     keys = tuple(f"tenant-{number}" for number in range(100))
     _key(registry, rate, KeyedValue("some", keys, EVERYBODY // 2, 500, "config"))
@@ -130,7 +130,7 @@ def test_named_keys_may_be_drawn(registry: FlagRegistry, rate: DynamicFlag[int])
 
 def test_a_later_source_hides_values_for_keys(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
     """
-    A plain value of a later source hides the keyed ones below, and so does an override.
+    A plain value of a later source hides the values for keys of an earlier source, and so does an override.
     """
     _key(registry, rate, _named("acme", value=500), source="low")
     registry.apply({"rate": "60"}, source="high")
@@ -143,7 +143,7 @@ def test_a_later_source_hides_values_for_keys(registry: FlagRegistry, rate: Dyna
 
 def test_keyed_values_of_two_sources_add_up(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
     """
-    A later source that has values for keys alone hides those of its keys, and no others.
+    A later source that has only values for keys hides the earlier values for those keys, and for no others.
     """
     _key(registry, rate, _named("acme", "initech", value=500), source="low")
     _key(registry, rate, _named("acme", value=600), source="high")
@@ -166,7 +166,7 @@ def test_a_flag_without_by_has_no_keys(registry: FlagRegistry) -> None:
 
 def test_by_is_for_dynamic_flags(registry: FlagRegistry) -> None:
     """
-    ``by=`` on a static flag, and one that is no name, is a fault of the declaration.
+    A declaration is refused when a static flag has ``by=``, and when ``by=`` is blank or not a text.
     """
     with pytest.raises(dflag.DefinitionError, match="static"):
         registry.int("static", 1, by="tenant")
@@ -180,7 +180,7 @@ def test_by_is_for_dynamic_flags(registry: FlagRegistry) -> None:
 
 def test_snapshots_answer_for_keys(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
     """
-    A snapshot answers by flag or name, and never changes.
+    A snapshot answers `for_()` by flag or name, and keeps its values for keys after a commit.
     """
     _key(registry, rate, _named("acme", value=500))
     snap = registry.snapshot()
@@ -193,7 +193,7 @@ def test_snapshots_answer_for_keys(registry: FlagRegistry, rate: DynamicFlag[int
 
 def test_pins_hold_for_keys(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
     """
-    Inside a pin `for_` answers from its snapshot, and a value that is pinned on top is that of every key.
+    Inside a pin `for_()` answers from the snapshot of the pin; a value that a pin is given is the value of every key.
     """
     _key(registry, rate, _named("acme", value=500))
     with registry.pinned():
@@ -207,7 +207,7 @@ def test_pins_hold_for_keys(registry: FlagRegistry, rate: DynamicFlag[int]) -> N
 
 def test_a_closed_pin_and_a_pin_of_others_answer_live(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
     """
-    A task that outlives its pin, and a flag of another registry inside a pin, see live values for keys.
+    `for_()` returns live values in a task that outlives its pin, and for a flag of another registry inside a pin.
     """
     other = dflag.FlagRegistry()
     limit = other.dyn_int("limit", 1, by="user")
@@ -233,7 +233,7 @@ def test_a_closed_pin_and_a_pin_of_others_answer_live(registry: FlagRegistry, ra
 @pytest.mark.parametrize("key", [5, None, b"acme", ["acme"]])
 def test_a_key_is_a_text(registry: FlagRegistry, rate: DynamicFlag[int], key: Any) -> None:
     """
-    A key that is no text is a fault of the caller, where keys are named, where a share is drawn, and without a rule.
+    `for_()` raises when a key is not a text, also without rules, for a flag and for a snapshot.
     """
     for rules in ((), (_named("acme", value=500),), (_share(TENTH, 500),)):
         _key(registry, rate, *rules)
@@ -244,14 +244,14 @@ def test_a_key_is_a_text(registry: FlagRegistry, rate: DynamicFlag[int], key: An
 
 
 def test_no_key_names_the_way_to_the_plain_value(rate: DynamicFlag[int]) -> None:
-    """A request without a tenant often gives None."""
+    """The error for the key None, which a request without a tenant often gives, says how to read without a key."""
     with pytest.raises(dflag.errors.ArgumentError, match=r"got None \(without a key read the flag itself"):
         rate.for_(None)  # type: ignore[arg-type]
 
 
 def test_a_key_may_be_any_text(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
     """
-    So may one that UTF-8 cannot hold, and one of a class of texts.
+    A key may be a text that UTF-8 cannot hold, or a member of a `StrEnum`.
     """
     _key(registry, rate, _share(TENTH, 500), _named("acme", value=600))
     assert rate.for_("\udc80") in {50, 500}
@@ -260,7 +260,7 @@ def test_a_key_may_be_any_text(registry: FlagRegistry, rate: DynamicFlag[int]) -
 
 def test_callbacks_follow_the_value_of_no_key(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
     """
-    A change for keys alone runs no callback, and has a number of its own.
+    A change of values for keys alone runs no callback, and makes a new revision.
     """
     calls: list[tuple[int, int]] = []
     rate.on_change(lambda old, new: calls.append((old, new)))
@@ -274,7 +274,7 @@ def test_callbacks_follow_the_value_of_no_key(registry: FlagRegistry, rate: Dyna
 
 def test_a_match_is_what_gives_the_value(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
     """
-    For each key there is what the rule gives that wins, also beside rules of the same name.
+    `matcher_of()` finds for a key the `KeyedValue` that wins, also among rules of one name, and None under an override.
     """
     hidden, everybody, late = _named("acme", "late", value=500), _share(EVERYBODY, 600, "all"), _named("late", value=1)
     _key(registry, rate, hidden, everybody, late)
@@ -288,7 +288,7 @@ def test_a_match_is_what_gives_the_value(registry: FlagRegistry, rate: DynamicFl
 
 def test_isolation_brings_keyed_values_back(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
     """
-    After a block of `dflag.testing.isolated` the values for keys are as before.
+    After a block of `dflag.testing.isolated` the values for keys are those from before the block.
     """
     _key(registry, rate, _named("acme", value=500))
     with dflag.testing.isolated(registry):
@@ -299,7 +299,7 @@ def test_isolation_brings_keyed_values_back(registry: FlagRegistry, rate: Dynami
 
 def test_a_bound_flag_keeps_its_keys() -> None:
     """
-    A flag of a library is keyed before it is bound and after.
+    A keyed flag of a library answers `for_()` before it is bound, and with values for keys after.
     """
     rate = dflag.dyn_int(5, by="tenant")
     assert rate.for_("acme") == 5
@@ -311,7 +311,7 @@ def test_a_bound_flag_keeps_its_keys() -> None:
 
 def test_a_table_with_another_plain_value_is_not_made_anew() -> None:
     """
-    When the plain value alone changes, the named keys are shared with the table before.
+    When only the plain value changes, the new table shares the lookup of named keys with the table before.
     """
     layer = (_named("acme", value=500),)
     table = Table((layer,), 50)
@@ -349,7 +349,7 @@ def test_no_reader_sees_the_value_of_another_revision(registry: FlagRegistry, ra
 
 def test_shares_of_a_map_keep_no_mapping_for_each_key_that_was_ever_asked() -> None:
     """
-    Of twelve shares each key draws others.
+    The cache of merged mappings is bounded: with twelve shares, mappings that it has dropped are made again.
     """
     parts = [
         KeyedValue(f"rule{n}", None, EVERYBODY // 2, {str(n): n}, "s", is_share=True, is_part=True) for n in range(12)
@@ -363,7 +363,7 @@ def test_shares_of_a_map_keep_no_mapping_for_each_key_that_was_ever_asked() -> N
 @pytest.mark.parametrize("more", [(), ("named",), ("everybody",), ("everybody", "named")])
 def test_a_share_of_a_map_adds_to_what_else_is_for_a_key(more: tuple[str, ...]) -> None:
     """
-    A key that a share draws has its part on top of those of rules that name the key and of rules for every key.
+    A key that a share draws has the part of the share on top of the parts of rules that name it or hold for every key.
     """
     others = {"named": ("acme", "initech"), "everybody": None}
     parts = [KeyedValue(rule, others[rule], EVERYBODY, {rule: 1}, "s", is_share=False, is_part=True) for rule in others]
@@ -385,7 +385,7 @@ def _merged(layers: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
 @pytest.mark.parametrize("layers", [1, 2])
 def test_what_a_share_of_a_map_hashes_is_made_with_the_table(layers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    Where a map has one share or several, no salt is made when a key is asked for.
+    The salts of a map's shares, one or several, are made with the table and not when a key is looked up.
     """
     shares = [[KeyedValue(f"rule {n}", None, TENTH, {"a": n}, "s", is_part=True)] for n in range(layers)]
     _, find = finders_of_map([({}, given) for given in shares], {}, _merged)
@@ -402,7 +402,7 @@ def _number(rule: str, key: str) -> int:
 @pytest.mark.parametrize("is_part", [False, True])
 def test_a_value_for_every_key_needs_no_hash(is_part: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    A rule for every key, and a share that has grown to all of them, are found without a hash.
+    The value of a share that has grown to every key is found without a hash, for a named key too.
     """
     monkeypatch.setattr("dflag._keyed.sha256", lambda: pytest.fail)
     everybody = KeyedValue("all", None, EVERYBODY, {"a": 1}, "s", is_part=is_part)

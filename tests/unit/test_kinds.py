@@ -1,5 +1,5 @@
 """
-A kind is one class in one file: nothing outside of it asks which kind a flag is of.
+A kind is one class in one file: no other code asks which kind a flag has.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Level(enum.Enum):
 
 
 class PercentKind(Kind[int]):
-    """A share of a hundred: a kind that this library has never seen says all of that itself."""
+    """A percentage: a kind that the library does not know, and that publishes everything about itself."""
 
     __slots__ = ()
     name = "percent"
@@ -100,7 +100,7 @@ def _printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[str, 
 
 
 def test_a_new_kind_has_a_schema(share: DynamicFlag[int], capsys: pytest.CaptureFixture[str]) -> None:
-    """The schemas of documents and of manifests say what the kind publishes."""
+    """The schemas of documents and of manifests have the default and the pattern that a new kind publishes."""
     document = json.loads(_printed(capsys, "schema", "percent_app:flags")[0])
     manifest = json.loads(_printed(capsys, "schema", "percent_app:flags", "--manifest")[0])
     of_document = document["properties"][share.name]
@@ -114,7 +114,7 @@ def test_a_new_kind_has_a_schema(share: DynamicFlag[int], capsys: pytest.Capture
 
 
 def test_a_new_kind_has_a_policy(share: DynamicFlag[int], capsys: pytest.CaptureFixture[str]) -> None:
-    """The admission policy holds texts to the kind's expression, and says what the kind leaves out."""
+    """`dflag policy` prints the expression of a new kind, and on standard error what the expression does not check."""
     policy, left = _printed(capsys, "policy", "percent_app:flags", "--name", "shop")
     assert "t.matches('^[0-9]+ ?%$')" in policy
     assert f"flag {share.name!r}: expected a percentage from 1% to 50%" in policy
@@ -124,7 +124,7 @@ def test_a_new_kind_has_a_policy(share: DynamicFlag[int], capsys: pytest.Capture
 def test_a_new_kind_has_a_manifest_that_is_checked(
     share: DynamicFlag[int], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """A manifest holds the default in the kind's text; a bad value is refused in the kind's words."""
+    """A manifest has the default as the kind prints it; `dflag check` refuses a bad value with the kind's message."""
     manifest, _ = _printed(capsys, "manifest", "percent_app:flags", "--name", "shop")
     assert f'  # dynamic percent from 1% to 50%, default 5%\n  {share.name}: "5%"\n' in manifest
 
@@ -137,7 +137,7 @@ def test_a_new_kind_has_a_manifest_that_is_checked(
 
 
 def test_a_new_kind_is_on_the_page(flags: dflag.FlagRegistry, share: DynamicFlag[int]) -> None:
-    """The page shows the value, the limits and the kind by what the kind publishes."""
+    """The page shows the value, the default, the limits and the name of a new kind."""
     flags.apply({"share": "7 %"}, source="shop")
     environ: dict[str, Any] = {"HTTP_ACCEPT": "application/json", "wsgi.input": io.BytesIO()}
     setup_testing_defaults(environ)
@@ -147,7 +147,7 @@ def test_a_new_kind_is_on_the_page(flags: dflag.FlagRegistry, share: DynamicFlag
 
 
 def test_a_new_kind_has_strategies(share: DynamicFlag[int]) -> None:
-    """Values, texts and bad texts are made of what the kind publishes."""
+    """The strategies for a new kind make values within its limits, texts that it accepts and texts that it refuses."""
     seen = set()
 
     @given(values(share), texts(share), bad_texts(share))
@@ -163,7 +163,7 @@ def test_a_new_kind_has_strategies(share: DynamicFlag[int]) -> None:
 
 
 def test_a_new_kind_is_on_the_command_line(flags: dflag.FlagRegistry, share: DynamicFlag[int]) -> None:
-    """An option takes the kind's text, and refuses what lies beyond the limits."""
+    """A command-line option accepts a text of a new kind, and refuses a value beyond its limits."""
     flags.parse_args(["--share", "9%"])
     assert share.get() == 9
     with pytest.raises(SystemExit):
@@ -171,7 +171,7 @@ def test_a_new_kind_is_on_the_command_line(flags: dflag.FlagRegistry, share: Dyn
 
 
 def test_choices_of_a_map_are_those_of_the_whole(flags: dflag.FlagRegistry) -> None:
-    """The choices of a map are maps, and say nothing of one value in it."""
+    """The choices of a map flag, which are whole maps, do not limit the single values in its schema."""
     flags.dyn_map("regions", {}, keys="region.*", of="string", choices=[{}, {"region.eu": "on"}])
     (schema,) = (each for each in of_document(flags)["properties"].values())
     assert schema["anyOf"][0]["additionalProperties"] == {}
@@ -180,7 +180,7 @@ def test_choices_of_a_map_are_those_of_the_whole(flags: dflag.FlagRegistry) -> N
 def test_members_are_listed_where_the_kind_has_no_others(
     flags: dflag.FlagRegistry, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The help lists the members of an enum flag, and none for a custom flag, whose parser may take other texts."""
+    """The help lists the members of an enum flag, but not of a custom flag, whose parser may accept other texts."""
     flags.enum("level", Level.LOW, "Level")
     flags.custom("colour", Level.LOW, "Colour", parse=lambda _: Level.LOW, format=str)
     with pytest.raises(SystemExit):
@@ -189,7 +189,7 @@ def test_members_are_listed_where_the_kind_has_no_others(
 
 
 CLASS = re.compile(r"[A-Z]\w*Kind")
-"""How the classes of kinds are called."""
+"""The name of a class of kinds."""
 
 
 def _dispatches(source: str) -> list[int]:
@@ -230,7 +230,7 @@ def _is_class(node: ast.AST) -> bool:
 
 
 def _is_kind(node: ast.AST) -> bool:
-    """Return whether an expression is the only kind of its sort, as `_kinds.INT`."""
+    """Return whether an expression is the one instance of a kind, such as `_kinds.INT`."""
     return isinstance(node, ast.Attribute) and node.attr.isupper() and _named(node.value) == "_kinds"
 
 
@@ -254,17 +254,17 @@ def _named(node: ast.AST) -> str:
     ],
 )
 def test_a_dispatch_is_found(planted: str) -> None:
-    """The search below finds each way to ask for a kind's name or class."""
+    """The search for dispatches finds each way to decide by the name or class of a kind."""
     assert _dispatches(f"def function():\n    {planted.replace(chr(10), chr(10) + '    ')}\n") == [2]
 
 
 def test_what_is_shown_is_no_dispatch() -> None:
-    """A name may be printed, and a kind named in a declaration."""
+    """The search for dispatches does not report code that prints the name of a kind or declares a flag of it."""
     assert _dispatches("f'{flag.type_name} {kind.name}'; declare(_kinds.INT, kind.name, flag.type_name.upper())") == []
 
 
 def test_nothing_outside_of_kinds_asks_which_kind_it_has() -> None:
-    """A new kind is a class in a file of its own; no other file decides by the name or class of a kind."""
+    """No file outside of `_kinds` decides by the name or class of a kind."""
     sources = [path for path in PACKAGE.rglob("*.py") if "_kinds" not in path.parts]
     found = {
         f"{path.relative_to(PACKAGE)}:{line}"
@@ -276,7 +276,7 @@ def test_nothing_outside_of_kinds_asks_which_kind_it_has() -> None:
 
 
 def _in_disguise(value: Any, *parts: Any) -> Any:
-    """Return a value of a subclass that looks like another one from everywhere."""
+    """Return a value of a subclass whose special methods all answer as another value would."""
     lies: dict[str, Any] = {
         "__repr__": lambda _: "another",
         "__str__": lambda _: "another",
@@ -311,13 +311,13 @@ def _in_disguise(value: Any, *parts: Any) -> Any:
 def test_a_value_of_a_subclass_becomes_a_plain_one(
     flags: dflag.FlagRegistry, kind: str, value: Any, disguised: Any
 ) -> None:
-    """What a subclass prints, compares and converts to does not matter, only what it holds."""
+    """A value of a subclass becomes a plain value of what it holds, whatever its own methods return."""
     got = getattr(flags, f"dyn_{kind}")("flag", disguised).get()
 
     assert (type(got), got) == (type(value), value)
 
 
 def test_a_duration_of_a_subclass_is_held_to_its_range(flags: dflag.FlagRegistry) -> None:
-    """A length of time that Go cannot hold is refused whatever its own arithmetic says."""
+    """A duration that Go cannot hold is refused although the methods of its subclass hide its length."""
     with pytest.raises(dflag.DefinitionError, match="within 292 years"):
         flags.duration("age", _in_disguise(timedelta(), 400 * 365))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 )
 def test_lists_read_commas_or_json(text: str, items: tuple[str, ...]) -> None:
     """
-    Items are stripped between commas and verbatim in a JSON array.
+    The items of a list are stripped when they stand between commas, and verbatim in a JSON array.
     """
     assert items == STRING_LIST.parse(text)
 
@@ -39,7 +39,7 @@ def test_lists_read_commas_or_json(text: str, items: tuple[str, ...]) -> None:
 )
 def test_lists_print_as_json_where_commas_would_not_do(items: tuple[str, ...], printed: str) -> None:
     """
-    The comma form is used wherever it reads back.
+    A list prints with commas if that text reads back as the same list, and otherwise as a JSON array.
     """
     assert printed == STRING_LIST.format(items)
 
@@ -47,7 +47,7 @@ def test_lists_print_as_json_where_commas_would_not_do(items: tuple[str, ...], p
 @pytest.mark.parametrize("text", ["[", "[1]", '["a"] b', "[" * 5000])
 def test_bad_json_arrays_are_refused(text: str) -> None:
     """
-    What begins with a bracket must be a JSON array of strings.
+    A text that begins with a bracket is refused if it is not a JSON array of strings.
     """
     with pytest.raises(Problem):
         STRING_LIST.parse(text)
@@ -55,7 +55,7 @@ def test_bad_json_arrays_are_refused(text: str) -> None:
 
 def test_a_list_in_a_document_is_the_value() -> None:
     """
-    Native lists are taken item by item, and only strings will do.
+    A list in a document is taken item by item, and refused if an item is not a string.
     """
     assert STRING_LIST.load(["a,b"], "x") == ("a,b",)
     with pytest.raises(Problem):
@@ -67,7 +67,7 @@ def test_a_list_in_a_document_is_the_value() -> None:
 def test_a_mapping_in_a_document_is_no_list(
     tmp_path: Path, declare: Callable[[list[str]], DynamicFlag[Any]], written: str
 ) -> None:
-    """Braces in place of brackets, and items without their dashes, are refused, not cut at the commas of their JSON."""
+    """A mapping in a document, from braces or items without dashes, is refused as a list and not cut at its commas."""
     (tmp_path / "app.yaml").write_text(f"hosts: {written}\n", encoding="utf-8")
     flags = dflag.FlagRegistry()
     hosts = flags.bind("hosts", declare(["a.example"]))
@@ -79,14 +79,14 @@ def test_a_mapping_in_a_document_is_no_list(
 
 def test_sets_drop_duplicates_and_print_sorted() -> None:
     """
-    A set prints the same whatever the order of its text.
+    A set drops duplicates and prints its items in order.
     """
     assert STRING_SET.format(STRING_SET.parse("b,a,b")) == "a,b"
 
 
 @pytest.mark.parametrize("given", [collections.deque(["a", "b"]), collections.UserList(["a", "b"]), ["a", "b"]])
 def test_a_list_takes_every_sequence_of_texts(given: Sequence[str]) -> None:
-    """As its type says: as a default, a choice and a new value."""
+    """A list flag takes any sequence of texts as its default, its choices and a new value."""
     hosts = dflag.dyn_string_list(given, choices=given)
     hosts.set(given)  # type: ignore[arg-type]  # typed as what get() returns
     assert hosts.default == hosts.get() == ("a", "b")
@@ -97,7 +97,7 @@ def test_a_list_takes_every_sequence_of_texts(given: Sequence[str]) -> None:
     [{"a": 1, "b": 2}.keys, lambda: (item for item in "ab"), lambda: collections.deque("ab"), lambda: {"a", "b"}],
 )
 def test_a_set_takes_whatever_gives_texts(make: Callable[[], Iterable[str]]) -> None:
-    """As its type says, also what can be iterated once."""
+    """A set flag takes any iterable of texts, also an iterator, as its default, its choices and a new value."""
     zones = dflag.dyn_string_set(make(), choices=make())
     zones.set(make())  # type: ignore[arg-type]  # as above
     assert zones.default == zones.get() == {"a", "b"}
@@ -105,7 +105,7 @@ def test_a_set_takes_whatever_gives_texts(make: Callable[[], Iterable[str]]) -> 
 
 @pytest.mark.parametrize("given", ["ab", b"ab", 5, None, [5], range(2), {1: "a"}])
 def test_anything_but_texts_is_refused(given: Any) -> None:
-    """A text too, which would be one item for each character."""
+    """A default that is not a collection of texts is refused, also one text; for a list it must have an order."""
     with pytest.raises(dflag.DefinitionError, match="expected a set of strings"):
         dflag.string_set(given)
     with pytest.raises(dflag.DefinitionError, match="expected a list of strings"):

@@ -47,7 +47,7 @@ DAY = datetime.date(2030, 1, 1)
 
 
 def test_a_custom_flag_takes_what_its_parser_does(flags: dflag.FlagRegistry) -> None:
-    """Text from a source, an override and a set value reach the parser, stripped, or pass beside it."""
+    """The parser gets texts from a source, stripped, and from `set_text()`; `set()` takes a value without it."""
     size = flags.dyn_custom("size", Size(5), "Size", parse=_read_size, format=_write_size)
     day = flags.dyn_custom("day", DAY, parse=datetime.date.fromisoformat)
     revision = flags.apply({"size": b" 2Ki\n", "day": "2031-06-30"}, source="s")
@@ -63,7 +63,7 @@ def test_a_custom_flag_takes_what_its_parser_does(flags: dflag.FlagRegistry) -> 
 
 
 def test_a_static_custom_flag_reads_the_command_line(flags: dflag.FlagRegistry) -> None:
-    """It is parsed from the command line, and pending when it changes after the freeze."""
+    """A static custom flag is parsed from the command line, and pending when its text changes after the freeze."""
     size = flags.custom("size", Size(5), parse=_read_size, format=_write_size)
     flags.parse_args(["--size=1Ki"])
     assert (size.get().count, size.dynamic) == (1024, False)
@@ -72,7 +72,7 @@ def test_a_static_custom_flag_reads_the_command_line(flags: dflag.FlagRegistry) 
 
 
 def test_a_parser_refuses_by_raising_value_error(flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture) -> None:
-    """Its message is the reason; the last good value stays and the neighbours apply."""
+    """When a parser raises ValueError, its message is the reason, the value stays, and the other flags are applied."""
     size = flags.dyn_custom("size", Size(5), parse=_read_size, format=_write_size)
     rate = flags.dyn_int("rate", 50)
     revision = flags.apply({"size": "2", "rate": "60"}, source="s")
@@ -87,7 +87,7 @@ def test_a_parser_refuses_by_raising_value_error(flags: dflag.FlagRegistry, capl
 def test_a_parser_that_raises_anything_else_is_at_fault(
     flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture, fails: Callable[[str], Any]
 ) -> None:
-    """The value is refused all the same, and the log says whose fault it is."""
+    """When a parser raises another error, the value is still refused, and the log says that it should be ValueError."""
     flag = flags.dyn_custom("x", decimal.Decimal(1), parse=fails)
     assert list(flags.apply({"x": "one"}, source="s").rejected) == ["x"]
     assert flag.get() == 1
@@ -96,7 +96,7 @@ def test_a_parser_that_raises_anything_else_is_at_fault(
 
 @pytest.mark.parametrize("wrong", [None, 5, b"x"])
 def test_a_value_without_a_text_is_refused(flags: dflag.FlagRegistry, wrong: object) -> None:
-    """What format= makes no text of is refused from a source and from code, and as a default."""
+    """A value for which format= returns no text is refused by `set_text()`, by `set()` and as a default."""
     flag = flags.dyn_custom("x", 1, parse=int, format=lambda value: str(value) if value == 1 else wrong)  # type: ignore[arg-type, return-value]
     for attempt in (lambda: flag.set_text("2"), lambda: flag.set(2)):
         with pytest.raises(dflag.FlagValueError, match="expected a value that format= turns into a text"):
@@ -107,7 +107,7 @@ def test_a_value_without_a_text_is_refused(flags: dflag.FlagRegistry, wrong: obj
 
 
 def test_a_format_that_raises_refuses(flags: dflag.FlagRegistry) -> None:
-    """With ValueError its message is the reason."""
+    """When format= raises ValueError, the value is refused with the message of the error as the reason."""
 
     def write(value: int) -> str:
         if value > 1:
@@ -122,7 +122,7 @@ def test_a_format_that_raises_refuses(flags: dflag.FlagRegistry) -> None:
 
 
 def test_a_format_that_fails_later_does_not_break_reports(flags: dflag.FlagRegistry) -> None:
-    """A value that printed when it came, and no longer does, is shown by its type."""
+    """When format= begins to fail for a value in force, reports show its type instead, and checksums still work."""
     working = True
 
     def write(value: int) -> str:
@@ -140,7 +140,7 @@ def test_a_format_that_fails_later_does_not_break_reports(flags: dflag.FlagRegis
 
 
 def test_a_change_is_judged_by_type_and_equality(flags: dflag.FlagRegistry) -> None:
-    """An equal value of another type is a change; an equal one of the same type is none, and is the one shown."""
+    """An equal value of another type is a change; one of the same type is not, but `get()` returns the new object."""
     flag = flags.dyn_custom("x", Size(5), parse=lambda text: BigSize(5) if text == "big" else Size(int(text)))
     assert flags.apply({"x": "5"}, source="s").changed == ()
     assert flag.get() is flags.explain("x")[0].value is not flag.default
@@ -148,7 +148,7 @@ def test_a_change_is_judged_by_type_and_equality(flags: dflag.FlagRegistry) -> N
 
 
 def test_every_option_holds_for_a_custom_flag(flags: dflag.FlagRegistry) -> None:
-    """Choices, validators and mutators see its values, and a secret's text is nowhere."""
+    """A custom flag takes choices, a validator and mutators, and its secret text is in no history, layer or error."""
     flag = flags.dyn_custom(
         "x",
         Size(2),
@@ -179,7 +179,7 @@ def test_every_option_holds_for_a_custom_flag(flags: dflag.FlagRegistry) -> None
 @pytest.mark.parametrize("name", ["parse", "format"])
 @pytest.mark.parametrize("wrong", [5, None, "int"])
 def test_its_functions_are_checked_at_declaration(flags: dflag.FlagRegistry, name: str, wrong: Any) -> None:
-    """What cannot be called is a fault in the declaration."""
+    """A declaration whose parse= or format= cannot be called is refused, in a registry and unbound."""
     with pytest.raises(dflag.DefinitionError, match=f"flag 'x': expected a callable for {name}"):
         flags.custom("x", 1, **{"parse": int, name: wrong})
     with pytest.raises(dflag.DefinitionError, match=f"expected a callable for {name}"):
@@ -187,7 +187,7 @@ def test_its_functions_are_checked_at_declaration(flags: dflag.FlagRegistry, nam
 
 
 def test_a_parser_that_nobody_awaits_is_refused(flags: dflag.FlagRegistry) -> None:
-    """A coroutine function is refused at once, and what hides one at the first text."""
+    """A coroutine function as parse= is refused at once, and a function that returns a coroutine at the first text."""
 
     async def parse(text: str) -> int:
         return int(text)
@@ -200,7 +200,7 @@ def test_a_parser_that_nobody_awaits_is_refused(flags: dflag.FlagRegistry) -> No
 
 
 def test_a_library_has_custom_flags() -> None:
-    """An unbound one works at once, and keeps its override when it is bound."""
+    """An unbound custom flag can be set, and keeps its override when it is bound."""
     day = dflag.dyn_custom(DAY, "Day", parse=datetime.date.fromisoformat)
     fixed = dflag.custom(DAY, parse=datetime.date.fromisoformat)
     day.set_text("2031-01-01")
@@ -212,7 +212,7 @@ def test_a_library_has_custom_flags() -> None:
 
 
 def test_a_document_gives_a_custom_flag_its_text(flags: dflag.FlagRegistry, tmp_path: Any) -> None:
-    """A scalar of YAML reaches the parser as it is written."""
+    """The parser of a custom flag gets a YAML scalar of a document as it is written."""
     day = flags.dyn_custom("day", DAY, parse=datetime.date.fromisoformat)
     price = flags.dyn_custom("price", "1", parse=str)
     (tmp_path / "app.yaml").write_text("day: 2031-06-30\nprice: 012.50\n")
@@ -221,7 +221,7 @@ def test_a_document_gives_a_custom_flag_its_text(flags: dflag.FlagRegistry, tmp_
 
 
 def test_a_pin_and_a_snapshot_hold_custom_values(flags: dflag.FlagRegistry) -> None:
-    """They are values like any other."""
+    """A pin and its snapshot return the custom value that was pinned."""
     day = flags.dyn_custom("day", DAY, parse=datetime.date.fromisoformat)
     with flags.pinned({day: datetime.date(2040, 1, 1)}) as snap:
         assert day.get() == snap[day] == snap["day"] == datetime.date(2040, 1, 1)

@@ -29,7 +29,7 @@ from dflag._kinds import DURATION, Problem
 )
 def test_durations_read_and_print(text: str, seconds: float, printed: str) -> None:
     """
-    Durations read as Go's with days and weeks, and print shortest.
+    Durations are read as in Go, and with days and weeks, and print in their shortest form.
     """
     value = DURATION.parse(text)
     assert timedelta(seconds=seconds) == value
@@ -41,7 +41,7 @@ def test_durations_read_and_print(text: str, seconds: float, printed: str) -> No
 )
 def test_durations_refuse_other_texts(text: str) -> None:
     """
-    Bare numbers, other units and what no timedelta or Go duration holds are refused.
+    Bare numbers, other units, and lengths that a timedelta or a Go duration cannot hold are refused.
     """
     with pytest.raises(Problem, match="a duration"):
         DURATION.parse(text)
@@ -49,7 +49,7 @@ def test_durations_refuse_other_texts(text: str) -> None:
 
 def test_a_bare_number_is_answered_with_a_suggestion() -> None:
     """
-    The message of 90 suggests 90s.
+    The error for the text 90 suggests 90s.
     """
     with pytest.raises(Problem, match="90s"):
         DURATION.parse("90")

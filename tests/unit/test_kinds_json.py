@@ -33,7 +33,7 @@ SCHEMA: dict[str, Any] = {
 @dataclass(frozen=True)
 class Policy:
     """
-    A type to try.
+    A dataclass as the type of a flag.
     """
 
     mode: str
@@ -42,7 +42,7 @@ class Policy:
 
 class Shape(TypedDict):
     """
-    A type to try.
+    A typed dict as the type of a flag.
     """
 
     sides: list[int]
@@ -50,7 +50,7 @@ class Shape(TypedDict):
 
 def test_a_schema_failure_names_the_place_and_the_demand() -> None:
     """
-    The path leads to the fault, and what was expected does not quote the value.
+    The error of a schema has the path to the bad part and what was expected there, and does not quote the value.
     """
     with pytest.raises(Problem) as caught:
         json_kind(SCHEMA).parse('{"mode": "a", "limits": [1, 2, "hunter2"]}')
@@ -61,7 +61,7 @@ def test_a_schema_failure_names_the_place_and_the_demand() -> None:
 @pytest.mark.parametrize("text", ["{}", "[]", '{"mode": 1, "since": "yesterday"}'])
 def test_values_outside_of_the_schema_are_refused(text: str) -> None:
     """
-    Required properties, types and formats are asserted.
+    A value without a required property, or with a part of a wrong type or format, is refused.
     """
     with pytest.raises(Problem):
         json_kind(SCHEMA).parse(text)
@@ -83,7 +83,7 @@ def test_values_outside_of_the_schema_are_refused(text: str) -> None:
 )
 def test_formats_are_asserted(name: str, bad: str, good: str) -> None:
     """
-    A format is a demand, whatever packages are installed.
+    A text that is not of the format that the schema names is refused.
     """
     kind = json_kind({"format": name})
     assert kind.convert(good) == good
@@ -132,7 +132,7 @@ def test_a_bad_schema_is_refused_at_once(schema: Any) -> None:
 )
 def test_a_reference_that_leads_to_no_schema_is_refused_at_once(draft: str, schema: Any) -> None:
     """
-    Whatever refers to a schema in a draft has to lead to one before any value is seen.
+    A keyword that refers to a schema in its draft, and leads to none, raises ValueError before any value is seen.
     """
     with pytest.raises(ValueError, match="bad schema"):
         json_kind({"$schema": draft, **schema})
@@ -170,7 +170,7 @@ def test_what_is_no_reference_in_a_draft_leads_nowhere(draft: str, schema: Any) 
 @pytest.mark.parametrize("keyword", ["multipleOf", "divisibleBy"])
 def test_a_multiple_is_one_in_decimal(keyword: str, step: float, multiples: list[Any], others: list[Any]) -> None:
     """
-    Whether a number is a multiple follows from how both are written, and not from how floats divide.
+    Whether a number is a multiple is decided on the decimal numbers as they are written, not by dividing floats.
     """
     kind = json_kind({"$schema": DRAFT_3 if keyword == "divisibleBy" else DRAFT_2020, keyword: step})
     for value in multiples:
@@ -194,7 +194,7 @@ def test_a_dynamic_reference_leads_to_its_anchor() -> None:
 
 def test_a_schema_may_refer_within_itself_and_to_its_draft() -> None:
     """
-    Local references work, and so do those to the drafts.
+    A schema may refer to its own parts and to the published schema of a draft.
     """
     local = json_kind({"$defs": {"n": {"type": "integer"}}, "items": {"$ref": "#/$defs/n"}})
     assert local.parse("[1]") == [1]
@@ -204,7 +204,7 @@ def test_a_schema_may_refer_within_itself_and_to_its_draft() -> None:
 @pytest.mark.parametrize("outer", [DRAFT_2020, DRAFT_7])
 def test_a_part_that_names_its_draft_is_checked_as_the_whole(outer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    Multiples in decimal, and an end to the work, hold for a schema that another one bundles.
+    Decimal multiples and the limit of steps also hold for a part of a schema that names its own draft.
     """
     price = {"$id": "https://example.com/price", "$schema": DRAFT_2020, "multipleOf": 0.01}
     kind = json_kind({"$schema": outer, "items": price})
@@ -228,8 +228,8 @@ def test_a_part_that_names_its_draft_is_checked_as_the_whole(outer: str, monkeyp
 )
 def test_the_demands_of_old_drafts_are_put_into_words(schema: Any, value: Any, expected: str) -> None:
     """
-    Limits are exclusive by a word beside them there, a property says itself that it is required, and a type may be a
-    schema.
+    The error puts what only drafts 3 and 4 have into words: exclusive limits as booleans, ``required`` in a property,
+    and a schema as a type.
     """
     with pytest.raises(Problem, match=rf"^expected {expected}\(at "):
         json_kind(schema).convert(value)
@@ -237,7 +237,7 @@ def test_the_demands_of_old_drafts_are_put_into_words(schema: Any, value: Any, e
 
 def test_a_schema_that_goes_round_in_circles_is_a_problem() -> None:
     """
-    Endless recursion inside the schema refuses the value.
+    A value is refused when its schema refers to itself without end.
     """
     with pytest.raises(Problem):
         json_kind({"$ref": "#"}).parse("1")
@@ -245,7 +245,7 @@ def test_a_schema_that_goes_round_in_circles_is_a_problem() -> None:
 
 def test_a_panic_below_a_schema_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    What the Rust part of the library raises where the stack ends refuses the value; an interrupt goes on.
+    A panic of the Rust part of jsonschema refuses the value; a KeyboardInterrupt reaches the caller.
     """
     kind = json_kind({"type": "object"})
     panic = type("PanicException", (BaseException,), {})
@@ -276,7 +276,7 @@ def _raising(error: type[BaseException]) -> Callable[..., None]:
 )
 def test_yaml_scalars_are_those_of_yaml_1_2(text: str, value: Any) -> None:
     """
-    Only the core schema's words are special.
+    YAML scalars are read by the core schema of YAML 1.2, in which ``no``, ``1:30`` and dates are texts.
     """
     assert json_kind(yaml=True).parse(text) == value
 
@@ -306,7 +306,7 @@ def test_yaml_scalars_are_those_of_yaml_1_2(text: str, value: Any) -> None:
 )
 def test_yaml_beyond_json_is_refused(text: str) -> None:
     """
-    Tags, duplicates, several documents, foreign keys and bombs are refused.
+    YAML with tags, duplicate keys, several documents, keys that are not texts, or too much to expand is refused.
     """
     with pytest.raises(Problem):
         json_kind(yaml=True).parse(text)
@@ -325,7 +325,7 @@ def test_yaml_beyond_json_is_refused(text: str) -> None:
 )
 def test_a_key_that_is_no_text_is_named_as_it_is_written(text: str, advice: str) -> None:
     """
-    What is to be put in quotes can be found in the text.
+    The error for a key that is not a text shows the key as it is written, or says that it is a list or a mapping.
     """
     with pytest.raises(Problem, match="YAML whose keys are texts") as caught:
         json_kind(yaml=True).parse(text)
@@ -334,7 +334,7 @@ def test_a_key_that_is_no_text_is_named_as_it_is_written(text: str, advice: str)
 
 def test_half_a_surrogate_pair_is_refused_whatever_the_parser(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    The parser in Python lets it through where the one in C does not.
+    An unpaired surrogate in YAML is refused with the parser in C and with the one in Python.
     """
     for loader in (yaml_events._LOADER, yaml.SafeLoader):
         monkeypatch.setattr(yaml_events, "_LOADER", loader)
@@ -356,7 +356,7 @@ def test_a_type_converts_and_prints() -> None:
 
 def test_a_fault_in_a_type_has_its_path() -> None:
     """
-    The path leads to the fault, and what was expected does not quote the value.
+    The error for a value that does not fit its type has the path to the bad part, and does not quote the value.
     """
     with pytest.raises(Problem) as caught:
         json_kind(type=Shape).parse('{"sides": [1, "x"]}')
@@ -366,7 +366,7 @@ def test_a_fault_in_a_type_has_its_path() -> None:
 
 def test_a_typed_dict_is_handed_out_read_only() -> None:
     """
-    The dict of a TypedDict cannot be changed.
+    A list in the value of a TypedDict is read-only.
     """
     value = json_kind(type=Shape).parse('{"sides": [1]}')
     with pytest.raises(TypeError):
@@ -375,7 +375,7 @@ def test_a_typed_dict_is_handed_out_read_only() -> None:
 
 def test_a_type_and_a_schema_hold_together() -> None:
     """
-    A value is held to the schema before it is converted.
+    A flag with a type and a schema refuses a text and an object of the type that do not fit the schema.
     """
     kind = json_kind({"properties": {"mode": {"enum": ["a"]}}}, type=Policy)
     with pytest.raises(Problem, match="one of"):
@@ -394,7 +394,7 @@ def test_a_type_unknown_to_pydantic_is_refused_at_once() -> None:
 
 def test_a_flag_that_takes_yaml_imports_it_for_the_first_yaml() -> None:
     """
-    Neither a declaration with `yaml=True` nor a JSON text imports PyYAML.
+    Neither a declaration with `yaml=True` nor a JSON text imports PyYAML; the first text that is YAML does.
     """
     program = (
         "import sys, dflag\n"

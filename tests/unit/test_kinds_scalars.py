@@ -11,7 +11,7 @@ from dflag._kinds import BOOL, BYTES, DURATION, FLOAT, INT, STRING, EnumKind, Ki
 
 class Level(enum.Enum):
     """
-    A type to try.
+    An enumeration in which a name and a value differ only in case.
     """
 
     LOW = "low"
@@ -41,7 +41,7 @@ class Level(enum.Enum):
 )
 def test_int_reads_go_literals(text: str, value: int) -> None:
     """
-    Every base of Go's integer literals is read.
+    An int is read in every base of Go's integer literals.
     """
     assert INT.parse(text) == value
 
@@ -51,7 +51,7 @@ def test_int_reads_go_literals(text: str, value: int) -> None:
 )
 def test_int_refuses_other_texts(text: str) -> None:
     """
-    What Go does not read, or reads as octal, is refused.
+    A text that is not an integer literal of Go, or that Go reads as octal, is refused as an int.
     """
     with pytest.raises(Problem, match="an int"):
         INT.parse(text)
@@ -59,7 +59,7 @@ def test_int_refuses_other_texts(text: str) -> None:
 
 def test_int_says_why_a_leading_zero_is_refused() -> None:
     """
-    The detail names octal.
+    The error for an int with a leading zero mentions octal.
     """
     with pytest.raises(Problem, match="octal"):
         INT.parse("017")
@@ -130,7 +130,7 @@ def test_float_prints_as_go_does(text: str, printed: str) -> None:
 )
 def test_float_refuses_other_texts(text: str) -> None:
     """
-    NaN, hexadecimal, overflow, and underscores that do not stand between digits are refused.
+    NaN, hexadecimal, overflow, and underscores that do not stand between digits are refused as a float.
     """
     with pytest.raises(Problem, match="a float"):
         FLOAT.parse(text)
@@ -155,7 +155,7 @@ def test_bool_reads_words_for_false(word: str) -> None:
 @pytest.mark.parametrize("text", ["YQ", "YQ==\n", "\u00e9", "Y Q=="])
 def test_bytes_refuses_what_is_no_strict_base64(text: str) -> None:
     """
-    Unpadded and spaced base64 is refused.
+    Base64 without its padding, with white space or with other characters is refused.
     """
     with pytest.raises(Problem, match="base64"):
         BYTES.parse(text)
@@ -167,14 +167,14 @@ def test_bytes_refuses_what_is_no_strict_base64(text: str) -> None:
 )
 def test_enum_prefers_names_then_values_then_folded_texts(text: str, member: Level) -> None:
     """
-    An exact name wins over an exact value, and that over a folded match.
+    A text of an enum matches an exact name first, then an exact value, then a name or value in another case.
     """
     assert EnumKind(Level).parse(text) is member
 
 
 class Access(enum.Flag):
     """
-    A type of which iterating leaves out members.
+    An enumeration that leaves out some of its members when it is iterated.
     """
 
     NONE = 0
@@ -190,7 +190,7 @@ class Access(enum.Flag):
 )
 def test_every_member_of_a_flag_enum_is_found(text: str, member: Access) -> None:
     """
-    Also those that are made of others, by name and by value; the message lists each once.
+    Every member of a flag enum is found by name and by value, also zero and combinations; errors list each one once.
     """
     kind = EnumKind(Access)
     assert kind.parse(text) is member
@@ -199,7 +199,7 @@ def test_every_member_of_a_flag_enum_is_found(text: str, member: Access) -> None
 
 def test_enum_refuses_an_ambiguous_fold() -> None:
     """
-    A folded text that fits two members is refused, naming the members.
+    A text that fits two members if case is ignored is refused, and the error lists the members.
     """
     with pytest.raises(Problem, match="one of LOW, HIGH, hi"):
         EnumKind(Level).parse("HI")

@@ -110,7 +110,7 @@ DRAFT_2020_12 = {
     *("uri", "uri-reference", "iri", "iri-reference", "uuid", "uri-template", "json-pointer"),
     *("relative-json-pointer", "regex"),
 }
-"""Section 7.3 of the specification."""
+"""The formats of section 7.3 of the specification."""
 
 
 def _takes(name: str, value: object) -> bool:
@@ -121,13 +121,13 @@ def _takes(name: str, value: object) -> bool:
 
 
 def test_the_cases_cover_every_check() -> None:
-    """Each format that is checked has texts here that it takes and texts that it refuses."""
+    """Each format that is checked has texts in this file that it accepts and texts that it refuses."""
     assert VALID.keys() == INVALID.keys() == CHECKS.keys()
 
 
 @pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in VALID.items() for text in texts])
 def test_a_format_takes_what_its_specification_does(name: str, text: str) -> None:
-    """A text in the grammar of a format passes; so does a value that is no string."""
+    """A text in the grammar of a format is accepted, and so is a value that is not a string."""
     assert _takes(name, text)
     assert _takes(name, 5)
 
@@ -140,7 +140,7 @@ def test_a_format_refuses_what_its_specification_does(name: str, text: str) -> N
 
 @pytest.mark.parametrize("name", sorted(DRAFT_2020_12 | {"datetime", "int32", "phone", "color", "Date"}))
 def test_a_format_is_asserted_or_refused(name: str) -> None:
-    """There is no format that a schema may name and that no value is held to."""
+    """A format is either checked or refused at the declaration; no format is silently ignored."""
     nonsense = "\n no such thing \x00["
     if name in CHECKS:
         assert not _takes(name, nonsense)
@@ -150,14 +150,14 @@ def test_a_format_is_asserted_or_refused(name: str) -> None:
 
 
 def test_a_refused_text_is_named_with_its_format() -> None:
-    """The message says which format the schema wants."""
+    """The error for a refused text names the format of the schema."""
     flag = dflag.FlagRegistry().dyn_json("x", "1.2.3.4", schema={"format": "ipv4"})
     with pytest.raises(dflag.ValidationError, match='expected a string of format "ipv4"'):
         flag.set("1.2.3")
 
 
 def test_a_misspelt_format_is_refused_with_a_hint() -> None:
-    """A typo does not silently switch the check off."""
+    """A misspelt format is refused at the declaration, and the error suggests the right one."""
     with pytest.raises(dflag.DefinitionError, match=r"format 'datetime' .* did you mean 'date-time'\?"):
         dflag.FlagRegistry().json("x", "", schema={"format": "datetime"})
 
@@ -174,13 +174,13 @@ def test_a_misspelt_format_is_refused_with_a_hint() -> None:
     ],
 )
 def test_formats_are_found_wherever_a_schema_stands(schema: dict[str, Any]) -> None:
-    """Also inside of definitions, and where only a reference leads."""
+    """An unknown format is refused wherever it is in a schema, also in definitions and where only a reference leads."""
     with pytest.raises(dflag.DefinitionError, match="format 'datetime'"):
         dflag.FlagRegistry().json("x", [], schema=schema)
 
 
 def test_a_property_or_a_value_named_format_is_none() -> None:
-    """What merely is called so stays what it is."""
+    """A property, or a key of a value in the schema, that is named ``format`` is not taken for the keyword."""
     schema = {
         "properties": {"format": {"enum": ["pdf"]}},
         "default": {"format": "pdf"},
@@ -191,7 +191,7 @@ def test_a_property_or_a_value_named_format_is_none() -> None:
 
 
 def test_draft_3_has_another_time() -> None:
-    """There a time is one of the clock alone."""
+    """In draft 3 the format ``time`` is a time of day without a zone."""
     flag = dflag.FlagRegistry().dyn_json(
         "x", "12:00:00", schema={"$schema": "http://json-schema.org/draft-03/schema#", "format": "time"}
     )
@@ -237,7 +237,7 @@ HOSTILE = [
 @pytest.mark.untraced
 @pytest.mark.parametrize("name", sorted(CHECKS))
 def test_a_format_takes_time_in_proportion_to_its_text(name: str) -> None:
-    """No text of a megabyte keeps a check busy for long."""
+    """A check of a format takes less than 2 seconds for each hostile text, of which most have a megabyte."""
     for text in HOSTILE:
         began = time.thread_time()
         CHECKS[name](text)

@@ -28,7 +28,7 @@ class Colour(enum.Enum):
 
 
 class Db(pydantic.BaseModel):
-    """A model of which a dump hides and rounds parts."""
+    """A model whose dump hides some fields and rounds one."""
 
     host: str = "localhost"
     password: pydantic.SecretStr = pydantic.SecretStr("dev")
@@ -47,13 +47,13 @@ class Db(pydantic.BaseModel):
 
 
 class Open(pydantic.BaseModel, extra="allow"):
-    """A model that keeps what it does not know."""
+    """A model that keeps unknown fields."""
 
     _seen: int = 0
 
 
 class Counted(pydantic.BaseModel):
-    """A model that keeps a part of what it is given in a private attribute alone."""
+    """A model that keeps what it is given only in a private attribute."""
 
     given: dict[str, float] = pydantic.Field(default_factory=dict, exclude=True)
     _total: float = 0
@@ -65,13 +65,13 @@ class Counted(pydantic.BaseModel):
 
 @dataclasses.dataclass(frozen=True)
 class Quiet:
-    """A dataclass that compares nothing."""
+    """A dataclass whose instances are all equal."""
 
     name: str = dataclasses.field(default="a", compare=False)
 
 
 class Hidden(pydantic.BaseModel):
-    """A model of which a dump leaves out all."""
+    """A model whose dump leaves out every field."""
 
     x: float = pydantic.Field(0, exclude=True)
 
@@ -124,7 +124,7 @@ CHANGES = [
 
 @pytest.mark.parametrize(("type_", "default", "text"), CHANGES)
 def test_a_change_is_judged_on_the_values(type_: Any, default: Any, text: str) -> None:
-    """A part that a dump hides, rounds or does not compare is a change like any other, for checksum and plan too."""
+    """A change of a part that a dump hides or rounds, or ``==`` ignores, runs the callback and changes the checksum."""
     flags, flag = _flag(default, type_)
     calls: list[tuple[object, object]] = []
     flag.on_change(lambda old, new: calls.append((old, new)))
@@ -142,7 +142,7 @@ def test_a_change_is_judged_on_the_values(type_: Any, default: Any, text: str) -
 
 
 def test_a_secret_that_changes_is_read() -> None:
-    """The new password is there, and no report shows it."""
+    """The new value of a secret field can be read, and neither the history nor the layers show it."""
     flags, flag = _flag(Db(), Db)
     flags.apply({"db": '{"password": "prod"}'}, source="s")
 
@@ -165,7 +165,7 @@ def test_a_secret_that_changes_is_read() -> None:
     ],
 )
 def test_the_same_value_written_in_another_way_is_no_change(type_: Any, one: str, other: str) -> None:
-    """Equal sets in another order, defaults in full and other spellings of one value notify nobody."""
+    """Sets in another order, defaults written out and other spellings of a value are no change and run no callback."""
     flags = dflag.FlagRegistry()
     flag = flags.dyn_json("db", json.loads(one), type=type_)
     flag.on_change(lambda old, new: pytest.fail("no change"))
@@ -179,13 +179,13 @@ def test_the_same_value_written_in_another_way_is_no_change(type_: Any, one: str
 
 
 class Unlimited(pydantic.BaseModel, frozen=True):
-    """A model of which a part may be what JSON has no number for."""
+    """A model with a number that JSON cannot express."""
 
     limit: float = float("inf")
 
 
 def test_what_cannot_be_printed_is_refused_however_it_is_given() -> None:
-    """As a value, as JSON or as a text: else reports and checksums would fail over it."""
+    """A value that JSON cannot express is refused as an object, as JSON, as a text and from a source."""
     flags = dflag.FlagRegistry()
     flag: dflag.DynamicFlag[Any] = flags.dyn_json("model", {"limit": 1}, type=Unlimited)
     for give in (lambda: flag.set(Unlimited()), lambda: flag.set({}), lambda: flag.set_text("{}")):
@@ -196,7 +196,7 @@ def test_what_cannot_be_printed_is_refused_however_it_is_given() -> None:
 
 
 class Renamed(pydantic.BaseModel, frozen=True):
-    """A model whose fields are read under other names than they are printed."""
+    """A model whose fields are read under other names than those under which they are printed."""
 
     host: str = pydantic.Field("localhost", validation_alias="DB_HOST")
     port: int = pydantic.Field(1, validation_alias=pydantic.AliasChoices("DB_PORT", "PORT"), serialization_alias="p")
@@ -204,14 +204,14 @@ class Renamed(pydantic.BaseModel, frozen=True):
 
 
 class Group(pydantic.BaseModel, frozen=True):
-    """A model of such models."""
+    """A model that holds such models in a set and a dict."""
 
     members: frozenset[Renamed]
     by_number: dict[int, Renamed]
 
 
 def test_an_editor_begins_with_a_text_that_reads_as_the_value() -> None:
-    """Otherwise to save it unchanged would set a field to its default that has an alias for reading alone."""
+    """The draft for an editor has the aliases for reading, so that saving it unchanged keeps the value."""
     one = {"DB_HOST": "db-1", "DB_PORT": 5}
     flag = dflag.FlagRegistry().dyn_json("group", {"members": [one], "by_number": {"1": one}}, type=Group)
     value = flag.get()
@@ -223,14 +223,14 @@ def test_an_editor_begins_with_a_text_that_reads_as_the_value() -> None:
 
 @pytest.mark.parametrize("bad", [{float("inf")}, {1.0, float("nan")}, {10**5000}])
 def test_a_set_that_cannot_be_printed_is_refused_in_words_of_json(bad: set[float]) -> None:
-    """Sorting its items comes after the look at them."""
+    """A set of numbers that JSON cannot express is refused with an error that says that JSON was expected."""
     flag: dflag.DynamicFlag[Any] = dflag.FlagRegistry().dyn_json("numbers", [1], type=set[float | int])
     with pytest.raises(dflag.ValidationError, match="flag 'numbers': expected JSON"):
         flag.set(bad)
 
 
 def test_sets_print_alike_in_every_process() -> None:
-    """The order of a set's items, which differs between processes, is in neither checksum nor text."""
+    """Values with sets have the same checksum and text in processes whose sets have different orders."""
     program = """
 import dflag, pydantic
 class Inner(pydantic.BaseModel, frozen=True):
@@ -261,7 +261,7 @@ print(flags.checksum(), *(flags.explain(flag.name)[0].text for flag in flags))
 
 
 def test_the_asterisks_of_a_secret_are_no_secret() -> None:
-    """What a page shows in place of a password does not become the password when it is set again."""
+    """A printed value, with asterisks for its secrets, is refused as a text; other fields may hold asterisks."""
     flags, flag = _flag(Db(), Db)
     shown = flags.explain("db")[0].text
     assert '"password":"**********"' in shown
@@ -274,7 +274,7 @@ def test_the_asterisks_of_a_secret_are_no_secret() -> None:
 
 
 def test_a_secret_is_compared_with_a_text_or_bytes_as_it_is_one() -> None:
-    """With ``python -bb`` any other comparison is an error, which refused values with asterisks."""
+    """Under ``python -bb`` asterisks are accepted in a plain field, and refused in a text secret and a bytes secret."""
     program = """
 import dflag, pydantic
 class Db(pydantic.BaseModel):
@@ -295,7 +295,7 @@ for bad in '{"password": "**********"}', '{"key": "**********"}':
 
 
 def test_a_schema_holds_for_the_value_itself() -> None:
-    """A value set in code is held to the schema with what its dump hides."""
+    """A value that `set()` takes must fit the schema also in the fields that its dump hides."""
     flags = dflag.FlagRegistry()
     schema = {"properties": {"password": {"maxLength": 5}}}
     flag = flags.dyn_json("db", Db(), type=Db, schema=schema)
@@ -305,7 +305,7 @@ def test_a_schema_holds_for_the_value_itself() -> None:
 
 
 def test_a_checksum_of_ordinary_values_is_that_of_their_text() -> None:
-    """Where a dump says everything, the checksum is over the text that is shown, as in Go."""
+    """A typed value whose dump hides nothing has the same checksum as the same value of a flag without a type."""
     typed, _ = _flag({"a": 1}, dict[str, int])
     plain = dflag.FlagRegistry()
     plain.dyn_json("db", {"a": 1})
@@ -313,7 +313,7 @@ def test_a_checksum_of_ordinary_values_is_that_of_their_text() -> None:
 
 
 def test_all_of_a_value_is_written_whatever_it_holds() -> None:
-    """A checksum is over the parts of every type, written the same in every process."""
+    """The exact text of a value, over which checksums are, has its parts of every type, also those a dump hides."""
 
     @dataclasses.dataclass
     class Part:
@@ -353,7 +353,7 @@ def test_all_of_a_value_is_written_whatever_it_holds() -> None:
 
 
 class Window(TypedDict):
-    """A type whose values no JSON can hold."""
+    """A type with parts that JSON does not have."""
 
     until: datetime.datetime
     tags: frozenset[str]
@@ -372,7 +372,7 @@ NEW_YEAR = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
     ],
 )
 def test_a_flag_takes_its_own_value(type_: Any, default: Any) -> None:
-    """A value that a flag hands out can be set, pinned and overridden again, and mutators may return it."""
+    """A value that `get()` returned can be set, pinned and overridden again, and a mutator may return it."""
     flags = dflag.FlagRegistry()
     flag = flags.dyn_json("flag", default, type=type_, mutator=lambda value: value)
     flag.set(flag.get())
@@ -386,14 +386,14 @@ def test_a_flag_takes_its_own_value(type_: Any, default: Any) -> None:
 
 
 class Tagged(TypedDict):
-    """A type with parts that can be changed."""
+    """A type with mutable parts."""
 
     tags: set[str]
     counted: Counted
 
 
 def test_a_deep_copy_shares_nothing_with_the_flag() -> None:
-    """Models and sets within a list or a TypedDict are copied, each once."""
+    """A deep copy of a value shares no models or sets with the flag, and copies an object that it holds twice once."""
     flags = dflag.FlagRegistry()
     tagged = flags.dyn_json("tagged", {"tags": ["a"], "counted": {}}, type=Tagged)
     copied = copy.deepcopy(tagged.get())
