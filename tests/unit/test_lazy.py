@@ -23,25 +23,25 @@ def _run(code: str) -> str:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_public_module_is_an_attribute_of_the_package(name: str) -> None:
-    """Without an import of its own, in a fresh interpreter."""
+    """A public module is an attribute of the package in a fresh interpreter, without an import of its own."""
     assert _run(f"import dflag; print(dflag.{name}.__name__)") == f"dflag.{name}\n"
 
 
 def test_import_of_the_package_loads_no_part_of_it() -> None:
-    """Only the exceptions, the protocols and what imports the rest are loaded with the package."""
+    """Importing the package loads only the exceptions and the module that imports the rest at its first use."""
     code = "import sys, dflag; print(sorted(name for name in sys.modules if name.startswith('dflag.')))"
     assert _run(code) == "['dflag._lazy', 'dflag.errors']\n"
 
 
 def test_name_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The package keeps what it has found; the functions for libraries come from a module of their own."""
+    """A name that was looked up is stored in the package, so that it is not looked up again."""
     monkeypatch.delitem(vars(dflag), "dyn_int", raising=False)
     function = dflag.dyn_int
     assert vars(dflag)["dyn_int"] is function
 
 
 def test_unknown_name_is_an_attribute_error() -> None:
-    """As in any module, so that `hasattr` answers."""
+    """An unknown name of the package raises AttributeError, as in any module, so that `hasattr()` returns False."""
     get, _ = lazily("dflag", {"Snapshot": "_snapshot"}, ["web"])
     assert (get("Snapshot"), get("web")) == (dflag.Snapshot, dflag.web)
     with pytest.raises(AttributeError, match="module 'dflag' has no attribute 'wbe'"):
@@ -51,9 +51,10 @@ def test_unknown_name_is_an_attribute_error() -> None:
 
 def test_names_outside_of_all_are_exported_to_type_checkers() -> None:
     """
-    By ``import X as X``: beside an ``__all__``, pyright takes a name of any other import as private, a wildcard's too.
+    Every public name outside of ``__all__`` is imported as ``X as X``: next to an ``__all__``, pyright takes a name of
+    any other import as private, also of a wildcard.
 
-    It says so in programs that have dflag installed, and not in this checkout.
+    Pyright reports that only in programs that have dflag installed, and not in this checkout.
     """
     tree = ast.parse(Path(dflag.__file__).read_text(encoding="utf-8"))
     imported = [name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for name in node.names]

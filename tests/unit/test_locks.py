@@ -1,5 +1,5 @@
 """
-No code of a user's and no log handler runs while a lock of dflag's is held.
+No code of the program and no log handler runs while dflag holds a lock.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 
 SERIALISING = {"dflag._look_right": "going_on"}
 """
-The module of the lock that orders whole operations of an updater, with what is set beside the lock.
+The module whose lock orders whole operations of an updater, and an attribute that is set next to the lock.
 
-The reading of a source lies within: `refresh` waits for the reading that is going on. No flag, snapshot, status or
-expiry takes it.
+Sources are read under this lock, because `refresh()` waits for a reading that is going on. No flag, snapshot, status
+or expiry takes it.
 """
 
 
 class Held(threading.local):
-    """What the current thread holds."""
+    """The locks of dflag that the current thread holds."""
 
     def __init__(self) -> None:
         self.locks: list[Spy] = []
@@ -46,7 +46,7 @@ held = Held()
 
 
 class Spy:
-    """A lock of dflag's that knows who holds it."""
+    """A lock of dflag that notes which thread holds it."""
 
     def __init__(self, real: Any) -> None:
         self._real = real
@@ -82,7 +82,7 @@ class Spy:
 
 
 class Guard:
-    """Notes each piece of foreign code that runs, and each lock of dflag's that is held then."""
+    """A record of the kinds of foreign code that ran, and of each run in a thread that held a lock of dflag."""
 
     def __init__(self) -> None:
         self.seen: set[str] = set()
@@ -99,7 +99,7 @@ class Guard:
 
 
 def _is_ours() -> bool:
-    """Whether dflag makes the lock, itself or through a condition, and not one that may be held around foreign code."""
+    """Return whether dflag makes the lock, itself or by a condition, and may not hold it around foreign code."""
     frame = sys._getframe(2)
     if frame.f_globals["__name__"] == "threading":
         frame = frame.f_back or frame
@@ -110,7 +110,7 @@ def _is_ours() -> bool:
 
 @pytest.fixture(name="guard")
 def _guard(monkeypatch: pytest.MonkeyPatch) -> Guard:
-    """Have every lock that dflag makes from now on say who holds it, and every log record and warning looked at."""
+    """Return a guard that checks each warning, and have each lock that dflag makes from now on note its holder."""
     guard = Guard()
     for name in ("Lock", "RLock"):
         real = getattr(threading, name)
@@ -142,7 +142,7 @@ def _handler(guard: Guard) -> Iterator[None]:
 
 
 def _model(guard: Guard) -> type[Any]:
-    """Make a type whose comparing, printing and ending are looked at."""
+    """Return a type whose comparison, printing and deletion call the guard."""
 
     def compare(one: Any, other: Any) -> bool:
         guard.check("__eq__")
@@ -158,7 +158,7 @@ def _model(guard: Guard) -> type[Any]:
 
 
 class Restless(Source):
-    """A source whose methods are looked at."""
+    """A source whose methods call the guard."""
 
     name = "restless"
 
@@ -176,7 +176,7 @@ class Restless(Source):
 
 
 class Watched:
-    """A registry with foreign code in all its parts."""
+    """A registry whose callbacks, mutators and validators call the guard."""
 
     def __init__(self, guard: Guard) -> None:
         self.flags = flags = dflag.FlagRegistry()
@@ -211,7 +211,7 @@ class Watched:
 
 @pytest.fixture(name="collected_at_the_end")
 def _collected_at_the_end() -> Iterator[None]:
-    """Keep the garbage collector away: it runs a ``__del__`` wherever an object is made, also under a lock."""
+    """Turn off the garbage collector, which runs a ``__del__`` wherever an object is made, also under a lock."""
     gc.disable()
     yield
     gc.enable()
@@ -221,7 +221,8 @@ def _collected_at_the_end() -> Iterator[None]:
 @pytest.mark.usefixtures("collected_at_the_end")
 def test_no_foreign_code_runs_under_a_lock_of_ours(guard: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    In setting, applying, expiring, refusing, declaring late, binding, following, and without threads.
+    No foreign code runs under a lock of dflag when values are set, applied, refused, isolated or expire, flags are
+    declared late or bound, a source is followed, or no thread can be started.
     """
     # Not before the call: pytest keeps the records, with their exceptions, of loggers that do not propagate by then.
     monkeypatch.setattr(logging.getLogger("dflag"), "propagate", False)
@@ -277,7 +278,8 @@ def _no_thread(_: threading.Thread) -> None:
 
 def test_a_rule_that_is_outrun_runs_under_no_lock(guard: Guard) -> None:
     """
-    A writer whose rule takes longer than others take to commit gets its turn, and the rule may still wait for others.
+    A writer whose registry validator is slower than the commits of other threads gets its turn, and its validator
+    still runs under no lock.
     """
     flags = dflag.FlagRegistry()
     rate, other = flags.dyn_int("rate", 0), flags.dyn_int("other", 0)
@@ -308,7 +310,7 @@ def test_a_rule_that_is_outrun_runs_under_no_lock(guard: Guard) -> None:
 
 def test_a_log_handler_may_ask_for_everything_while_overrides_expire(flags: dflag.FlagRegistry) -> None:
     """
-    A handler that waits for another thread to read the history is answered, and so expiry does not stand still.
+    A log handler that is called for an expired override may wait for a thread that reads history, layers and checksum.
     """
     rate = flags.dyn_int("rate", 1)
     answers: list[bool] = []
@@ -335,7 +337,7 @@ def test_a_log_handler_may_ask_for_everything_while_overrides_expire(flags: dfla
 
 def test_a_log_handler_that_hangs_holds_up_no_expiry(flags: dflag.FlagRegistry) -> None:
     """
-    Overrides drop at their time while the message about the first of them is still being written.
+    Overrides expire on time while a log handler hangs in the message about the first of them.
     """
     rate = flags.dyn_int("rate", 1)
     entered, leave = threading.Event(), threading.Event()

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 WARN = "import dflag, logging; dflag.FlagRegistry; logger = logging.getLogger('dflag')\n"
-"""What every program here begins with."""
+"""The first line of a program."""
 
 
 def _stderr(program: str) -> str:
@@ -30,7 +30,7 @@ def _stderr(program: str) -> str:
     ],
 )
 def test_the_first_warning_is_printed_with_what_to_do(statement: str) -> None:
-    """Whatever part of the library is imported first, a program without logging gets one line, and no second."""
+    """A program without logging prints one line, for the first warning, whichever part of dflag it imports first."""
     (line,) = _stderr(
         f"{statement}\nimport logging\nfor n in range(3): logging.getLogger('dflag').warning('said %s', n)"
     ).splitlines()
@@ -57,7 +57,7 @@ def test_a_value_refused_at_run_time_is_seen() -> None:
 
 
 def test_lower_levels_are_no_reason() -> None:
-    """What is only informative is not shown, whatever the level of the logger."""
+    """A program without logging prints no message below a warning, whatever the level of the logger."""
     assert _stderr(WARN + "logger.setLevel(1); logger.info('a change'); logger.debug('two texts')") == ""
 
 
@@ -78,12 +78,12 @@ def test_lower_levels_are_no_reason() -> None:
     ],
 )
 def test_a_program_that_handles_or_silences_warnings_gets_no_line(configure: str) -> None:
-    """Whatever a program has configured, even to silence dflag, holds."""
+    """A program that has configured logging in any way, even to silence dflag, gets no line from dflag."""
     assert _stderr(f"{WARN}{configure}\nlogger.warning('said')") == ""
 
 
 def test_a_handler_that_is_added_later_takes_over() -> None:
-    """A program that configures logging after the first warning has the later ones from its own handler alone."""
+    """A program that configures logging after the first warning gets the later ones only from its own handler."""
     first, second = _stderr(
         f"{WARN}logger.warning('early')\nlogging.basicConfig(format='mine: %(message)s')\nlogger.warning('late')"
     ).splitlines()
@@ -105,7 +105,7 @@ def test_a_handler_that_is_added_later_takes_over() -> None:
     ],
 )
 def test_a_standard_error_that_cannot_be_written_to_is_no_failure(broken: str) -> None:
-    """Closed, missing or in the hands of something odd: the warning is logged, and the program goes on."""
+    """A warning raises nothing and prints no traceback when standard error is closed, missing or an odd object."""
     program = (
         f"import os, sys\n{WARN}try:\n    {broken}\nexcept AttributeError: pass\nlogger.warning('said')\nos._exit(7)"
     )
@@ -116,7 +116,7 @@ def test_a_standard_error_that_cannot_be_written_to_is_no_failure(broken: str) -
 
 
 def test_the_line_stays_one_line() -> None:
-    """What a message quotes neither breaks the line nor reaches the terminal; one that cannot be made is left out."""
+    """The line is short and has its control characters escaped; a message that cannot be made causes no traceback."""
     (line,) = _stderr(WARN + r"logger.warning('a\nb\x1b[31m %s', 'x' * 10_000)").splitlines()
     assert r"a\nb\x1b[31m" in line
     assert len(line) < 1_200

@@ -27,7 +27,7 @@ DB = logging.getLogger("dflag_test_app.db")
 
 @pytest.fixture(autouse=True)
 def _levels() -> Iterator[None]:
-    """Begin with known levels, and leave them as they were."""
+    """Set known levels for the test, and the levels from before it at its end."""
     before = ROOT.level
     ROOT.setLevel(logging.WARNING)
     yield
@@ -42,7 +42,7 @@ def _levels_now(flags: dflag.FlagRegistry) -> tuple[int, int, int]:
 
 
 def test_declaring_changes_no_level(flags: dflag.FlagRegistry) -> None:
-    """The default leaves every logger as the program has set it, also when the program does so later."""
+    """The default of the flag changes no level, neither at the declaration nor after the program sets a level."""
     flag = add_loglevel_flag(flags)
     assert (flag.name, flag.get(), flag.dynamic) == ("loglevel", "", True)
     ROOT.setLevel(logging.ERROR)
@@ -69,7 +69,7 @@ def test_declaring_changes_no_level(flags: dflag.FlagRegistry) -> None:
     ],
 )
 def test_level_is_a_name_or_a_number(flags: dflag.FlagRegistry, text: str, level: int, canonical: str) -> None:
-    """Python's names and the Go library's, in any case, and numbers; the value is the plainest form."""
+    """A level is a name of Python or of the Go library, in any case, or a number; the value is the canonical form."""
     flag = add_loglevel_flag(flags)
     flag.set_text(text)
     assert _levels_now(flags) == (level, 0, 0)
@@ -79,7 +79,7 @@ def test_level_is_a_name_or_a_number(flags: dflag.FlagRegistry, text: str, level
 
 
 def test_levels_of_several_loggers(flags: dflag.FlagRegistry) -> None:
-    """Each logger that is named gets its level; the plainest form has the main one in front, the rest in order."""
+    """Each logger that is named gets its level; the value has the main logger in front and the others in order."""
     flag = add_loglevel_flag(flags)
     flag.set_text("dflag_test_app.db = DEBUG, dflag_test_app=error,root=20")
     assert _levels_now(flags) == (20, 40, 10)
@@ -87,7 +87,7 @@ def test_levels_of_several_loggers(flags: dflag.FlagRegistry) -> None:
 
 
 def test_a_level_alone_is_for_the_logger_that_was_given(flags: dflag.FlagRegistry) -> None:
-    """The program says which logger that is; the root logger can still be named."""
+    """A level alone is for the logger that the declaration names; the root logger can still be named."""
     flag = add_loglevel_flag(flags, "verbosity", logger=APP.name)
     flag.set_text("debug")
     assert _levels_now(flags) == (30, 10, 0)
@@ -116,7 +116,7 @@ def test_levels_of_the_program_count(
 def test_a_level_whose_name_no_text_can_have_is_a_number(
     flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """The canonical form can be read again."""
+    """The value is the number when the name of a level could not be read again, and the help leaves out that name."""
     for table in ("_levelToName", "_nameToLevel"):
         monkeypatch.setattr(logging, table, dict(getattr(logging, table)))
     logging.addLevelName(25, name)
@@ -129,7 +129,7 @@ def test_a_level_whose_name_no_text_can_have_is_a_number(
 
 @pytest.mark.parametrize("text", ["loud", "-5", "1.5", "db=", "=info", "info,debug", "info,", "db=info,db=debug", "٣"])
 def test_bad_text_is_refused_and_says_what_is_allowed(flags: dflag.FlagRegistry, text: str) -> None:
-    """The flag's own validation refuses it; no level changes."""
+    """A bad text is refused with what the flag expects, and changes no level."""
     flag = add_loglevel_flag(flags)
     with pytest.raises(dflag.ValidationError, match="flag 'loglevel': expected"):
         flag.set_text(text)
@@ -137,7 +137,7 @@ def test_bad_text_is_refused_and_says_what_is_allowed(flags: dflag.FlagRegistry,
 
 
 def test_refusal_lists_the_levels(flags: dflag.FlagRegistry) -> None:
-    """The message for a mistyped level names the right one."""
+    """The error for an unknown level lists the levels that exist."""
     flag = add_loglevel_flag(flags)
     # A server that another test has imported may have added a level of its own.
     with pytest.raises(
@@ -147,7 +147,7 @@ def test_refusal_lists_the_levels(flags: dflag.FlagRegistry) -> None:
 
 
 def test_each_logger_gets_its_own_level_back(flags: dflag.FlagRegistry) -> None:
-    """A logger that is no longer named gets the level it had before dflag, however often that has changed since."""
+    """A logger that is no longer named gets the level from before the flag, however often the flag has changed it."""
     APP.setLevel(logging.ERROR)
     flag = add_loglevel_flag(flags)
     flag.set_text("debug,dflag_test_app=info,dflag_test_app.db=info")
@@ -159,7 +159,7 @@ def test_each_logger_gets_its_own_level_back(flags: dflag.FlagRegistry) -> None:
 
 
 def test_a_level_the_program_sets_meanwhile_stays(flags: dflag.FlagRegistry) -> None:
-    """Restoring never undoes what somebody else did after dflag."""
+    """After a reset a logger has the level that the program set last, also if that was after the flag's own change."""
     flag = add_loglevel_flag(flags)
     flag.set_text("debug")
     assert _levels_now(flags)[0] == 10
@@ -176,7 +176,7 @@ def test_a_level_the_program_sets_meanwhile_stays(flags: dflag.FlagRegistry) -> 
 
 
 def test_flags_that_name_one_logger_give_it_back_in_any_order(flags: dflag.FlagRegistry) -> None:
-    """The one that was set last decides; when it no longer does, the other one, and in the end the program."""
+    """Of two flags for one logger the one set last decides; when it is reset, the other does, and then the program."""
     registries = (flags, dflag.FlagRegistry())
     one, other = (add_loglevel_flag(registry) for registry in registries)
     for order in ((one, other), (other, one)):
@@ -193,14 +193,14 @@ def test_flags_that_name_one_logger_give_it_back_in_any_order(flags: dflag.FlagR
 
 
 def test_a_value_that_was_there_first_applies_at_the_declaration(flags: dflag.FlagRegistry) -> None:
-    """A flag that is declared late takes up what its source already holds."""
+    """A flag that is declared late sets the level that its source already holds."""
     flags.apply({"loglevel": "error"}, source="early")
     add_loglevel_flag(flags)
     assert _levels_now(flags)[0] == logging.ERROR
 
 
 def test_levels_follow_a_source(flags: dflag.FlagRegistry) -> None:
-    """At initialize, at a change, and back when the key is gone; a bad value keeps the last good level."""
+    """Levels follow a source at `initialize()` and each change, stay at a bad value, and go back without the key."""
     flag = add_loglevel_flag(flags)
     source = MemorySource({"loglevel": "error"})
     with dflag.Updater(flags, source) as updater:
@@ -216,7 +216,7 @@ def test_levels_follow_a_source(flags: dflag.FlagRegistry) -> None:
 
 
 def test_a_time_limit_ends_debugging(flags: dflag.FlagRegistry) -> None:
-    """An override with a time limit sets the level, and when it lapses the level below shows again."""
+    """An override with a time limit sets the level, and when it expires the level of the source is set again."""
     flag = add_loglevel_flag(flags)
     flags.apply({"loglevel": "error"}, source="config")
     flag.set_text("debug", ttl_seconds=0.3, reason="looking for a fault")
@@ -241,7 +241,7 @@ def test_a_time_limit_ends_debugging(flags: dflag.FlagRegistry) -> None:
     ids=["dots", "deep", "names", "commas", "empty part", "first part", "last part", "digits", "number"],
 )
 def test_a_text_that_would_fill_the_memory_is_refused(flags: dflag.FlagRegistry, text: str, message: str) -> None:
-    """It is refused with the limit in the message, at once, and makes no logger."""
+    """A text beyond a limit is refused with the limit in the message, uses little memory and makes no logger."""
     flag = add_loglevel_flag(flags)
     before = set(logging.root.manager.loggerDict)
     tracemalloc.start()
@@ -257,7 +257,7 @@ def test_a_text_that_would_fill_the_memory_is_refused(flags: dflag.FlagRegistry,
 
 
 def test_the_largest_text_is_accepted(flags: dflag.FlagRegistry) -> None:
-    """A hundred loggers, one of them as deep as may be, and the highest number."""
+    """A text at every limit is accepted: a hundred loggers, one of them with twenty parts, and the level 1000."""
     flag = add_loglevel_flag(flags)
     deep = "dflag_test_app." + ".".join("abcdefghijklmnopqrs")
     flag.set_text(",".join(["1000", f"{deep}=info", *(f"dflag_test_app.n{number}=info" for number in range(98))]))
@@ -269,7 +269,7 @@ def test_the_largest_text_is_accepted(flags: dflag.FlagRegistry) -> None:
 
 @pytest.mark.parametrize("text", [",", "debug,,", "info, ,dflag_test_app=debug"])
 def test_an_empty_item_is_named(flags: dflag.FlagRegistry, text: str) -> None:
-    """It is no second level for the main logger."""
+    """An empty item is refused with a message that says so, and is not taken for a second level of the main logger."""
     flag = add_loglevel_flag(flags)
     with pytest.raises(dflag.ValidationError, match="expected a level or LOGGER=LEVEL between commas, found nothing"):
         flag.set_text(text)
@@ -277,7 +277,7 @@ def test_an_empty_item_is_named(flags: dflag.FlagRegistry, text: str) -> None:
 
 @pytest.mark.parametrize("logger", ["a..b", ".", "a." * 20 + "a", "a" * 201])
 def test_a_logger_that_no_value_could_name_is_refused(flags: dflag.FlagRegistry, logger: str) -> None:
-    """The declaration fails, instead of every value."""
+    """A declaration for a logger that no value could name is refused; the root logger may be given in any case."""
     with pytest.raises(dflag.DefinitionError, match="expected a logger's name"):
         add_loglevel_flag(flags, logger=logger)
     assert "loglevel" not in flags
@@ -287,7 +287,7 @@ def test_a_logger_that_no_value_could_name_is_refused(flags: dflag.FlagRegistry,
 def test_ever_new_names_make_a_bounded_number_of_loggers(
     flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Beyond it new names are refused, and those that the program has are accepted as before."""
+    """Once the flag has made as many loggers as it may, new names are refused; existing loggers may be named."""
     monkeypatch.setattr(dflag_logging, "_MAX_MADE", 10)
     monkeypatch.setattr(dflag_logging, "_loggers", dflag_logging._Loggers())
     flag = add_loglevel_flag(flags)

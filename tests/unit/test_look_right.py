@@ -1,5 +1,5 @@
 """
-Who reads the sources, who waits for it, and who does not.
+One thread at a time reads the sources; other calls wait for that thread, or only ask it to read again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def _right() -> LookRight:
 
 
 def test_who_asks_meanwhile_is_served_by_the_one_that_reads(right: LookRight) -> None:
-    """As a signal handler in the middle of a reading of the same thread does."""
+    """A call within a reading of the same thread, such as a signal handler's, makes that reading look once more."""
     looks: list[int] = []
 
     def look() -> None:
@@ -32,7 +32,7 @@ def test_who_asks_meanwhile_is_served_by_the_one_that_reads(right: LookRight) ->
 
 
 def test_a_look_that_always_asks_for_another_one_ends(right: LookRight) -> None:
-    """As where ``facts=`` calls refresh(); the next call reads again."""
+    """A call whose looks always ask for another one, as ``facts=`` with a `refresh()` does, ends after 100 looks."""
 
     def look() -> None:
         right.run(look, None, threading.RLock())
@@ -44,7 +44,7 @@ def test_a_look_that_always_asks_for_another_one_ends(right: LookRight) -> None:
 
 
 def test_a_look_that_raises_leaves_the_right_to_others(right: LookRight) -> None:
-    """The exception reaches the caller."""
+    """The exception of a look reaches the caller, and the next call can read."""
     with pytest.raises(OSError, match="broken"):
         right.run(lambda: (_ for _ in ()).throw(OSError("broken")), None, threading.RLock())
     done = threading.Event()
@@ -54,7 +54,7 @@ def test_a_look_that_raises_leaves_the_right_to_others(right: LookRight) -> None
 
 @pytest.mark.parametrize("why", ["it is not wanted any more", "the one that reads may wait for this thread"])
 def test_who_must_not_wait_leaves_it_to_the_one_that_reads(right: LookRight, why: str) -> None:
-    """That one reads once more."""
+    """A call that must not wait for the thread that reads returns False, and that thread reads once more."""
     inside, gate, looks = threading.Event(), threading.Event(), list[int]()
     needed = threading.RLock()
 

@@ -34,7 +34,7 @@ def _limits(flags: FlagRegistry) -> DynamicFlag[Mapping[str, int]]:
 
 def test_it_holds_every_key_that_fits(flags: FlagRegistry, clusters: DynamicFlag[Mapping[str, str]]) -> None:
     """
-    Keys that fit are its members, and no unknown names; others are.
+    Keys that fit the pattern are members of the map and not unknown; other keys are unknown.
     """
     revision = flags.apply({A: "one", B: " two\n", "b.endpoints": "no", "target": "a"}, source="config")
 
@@ -48,7 +48,7 @@ def test_additions_changes_and_removals_are_single_changes(
     flags: FlagRegistry, clusters: DynamicFlag[Mapping[str, str]]
 ) -> None:
     """
-    Whatever a revision does to the members is told once, with the mapping before and after.
+    A revision that adds, changes or removes members runs the callback once, with the mappings before and after.
     """
     calls: list[tuple[Any, Any]] = []
     clusters.on_change(lambda old, new: calls.append((old, new)))
@@ -84,7 +84,7 @@ def test_only_what_changed_is_parsed(flags: FlagRegistry) -> None:
 
 def test_a_declared_flag_keeps_its_own_key(flags: FlagRegistry, clusters: DynamicFlag[Mapping[str, str]]) -> None:
     """
-    A key that is a flag's own name is no member, whether that flag was declared before or comes later.
+    A key that is the name of a flag is not a member of a map, whether the flag is declared before the values or after.
     """
     early = flags.dyn_string(A, "")
     flags.apply({A: "1", B: "2", C: "3"}, source="config")
@@ -96,7 +96,7 @@ def test_a_declared_flag_keeps_its_own_key(flags: FlagRegistry, clusters: Dynami
 
 def test_a_map_declared_late_has_the_keys_that_are_there(flags: FlagRegistry) -> None:
     """
-    Keys that were unknown become those of a map that is declared later.
+    Unknown keys become members of a map that is declared later, and are no longer unknown.
     """
     assert flags.apply({A: "1"}, source="config").unknown == (A,)
     clusters = flags.dyn_map("clusters", {}, keys="*.endpoint")
@@ -107,7 +107,7 @@ def test_a_map_declared_late_has_the_keys_that_are_there(flags: FlagRegistry) ->
 
 def test_a_key_may_belong_to_several_maps(flags: FlagRegistry) -> None:
     """
-    Each map whose pattern fits has the key, as its own kind.
+    A key that fits the patterns of several maps is a member of each, parsed as the kind of that map.
     """
     texts = flags.dyn_map("texts", {}, keys="*")
     numbers = flags.dyn_map("numbers", {}, keys="n*", of="int")
@@ -120,7 +120,7 @@ def test_a_key_may_belong_to_several_maps(flags: FlagRegistry) -> None:
 
 def test_patterns_are_case_sensitive(flags: FlagRegistry, clusters: DynamicFlag[Mapping[str, str]]) -> None:
     """
-    ConfigMap keys are, and so are patterns, on any system.
+    A key that fits a pattern only in another case is unknown.
     """
     assert flags.apply({"a.ENDPOINT": "1"}, source="config").unknown == ("a.ENDPOINT",)
 
@@ -129,7 +129,8 @@ def test_a_bad_member_keeps_its_last_good_value(
     flags: FlagRegistry, limits: DynamicFlag[Mapping[str, int]], caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    The others apply, the error names flag and key, and a member that was never good is left out.
+    A bad member keeps its last good value, or is left out if it has none; the error names flag and key, and the other
+    members apply.
     """
     flags.apply({"a.limit": "1", "b.limit": "2"}, source="config")
     revision = flags.apply({"a.limit": "x", "b.limit": "3", "c.limit": "y"}, source="config")
@@ -150,7 +151,7 @@ def test_a_bad_member_keeps_its_last_good_value(
 
 def test_atomic_takes_all_members_or_none(flags: FlagRegistry, limits: DynamicFlag[Mapping[str, int]]) -> None:
     """
-    With ``atomic`` one bad member keeps the revision out.
+    With ``atomic`` one bad member refuses the whole revision.
     """
     flags.apply({"a.limit": "1"}, source="config")
     flags.apply({"a.limit": "2", "b.limit": "x"}, source="config", atomic=True)
@@ -160,7 +161,7 @@ def test_atomic_takes_all_members_or_none(flags: FlagRegistry, limits: DynamicFl
 
 def test_a_validator_sees_the_whole_mapping(flags: FlagRegistry) -> None:
     """
-    A mapping that is refused keeps the last good one whole, and the reason stands under the flag's name.
+    When a validator refuses a mapping, the last good mapping stays as a whole, and the flag's name is rejected.
     """
 
     def few(mapping: Mapping[str, int]) -> None:
@@ -184,7 +185,7 @@ def test_a_validator_sees_the_whole_mapping(flags: FlagRegistry) -> None:
 
 def test_several_sources_are_put_together(flags: FlagRegistry, clusters: DynamicFlag[Mapping[str, str]]) -> None:
     """
-    A later source's members win, and dropping one shows the earlier source's.
+    The members of a later source win; when it drops one, that of the earlier source is in force again.
     """
     flags.apply({A: "base", B: "base"}, source="base")
     flags.apply({B: "team", C: "team"}, source="team")
@@ -205,7 +206,7 @@ def test_several_sources_are_put_together(flags: FlagRegistry, clusters: Dynamic
 
 def test_what_sources_make_up_together_is_validated(flags: FlagRegistry) -> None:
     """
-    Mappings that pass alone and not together refuse the revision whole.
+    A revision is refused as a whole if the mappings of two sources pass the validator alone and not together.
     """
     limits = flags.dyn_map("limits", {}, keys="*.limit", of="int")
     rate = flags.dyn_int("rate", 0)
@@ -226,7 +227,7 @@ def test_what_sources_make_up_together_is_validated(flags: FlagRegistry) -> None
 
 def test_its_own_name_holds_a_whole_mapping(flags: FlagRegistry, limits: DynamicFlag[Mapping[str, int]]) -> None:
     """
-    A JSON object under the flag's own name is a mapping that members go on top of.
+    A JSON object under the flag's own name is a whole mapping, and single keys replace its members.
     """
     flags.apply({"limits": '{"a.limit": 1, "b.limit": "2"}', "b.limit": "3"}, source="config")
     assert limits.get() == {"a.limit": 1, "b.limit": 3}
@@ -240,7 +241,7 @@ def test_a_bad_whole_keeps_the_last_good_mapping(
     flags: FlagRegistry, limits: DynamicFlag[Mapping[str, int]], text: str
 ) -> None:
     """
-    What is no object, or not of such names and values, is refused under the flag's name until it is mended.
+    A bad text for the whole mapping is refused under the flag's name until it is gone; the last good mapping stays.
     """
     flags.apply({"limits": '{"a.limit": 1}'}, source="config")
     revision = flags.apply({"limits": text, "b.limit": "3"}, source="config")
@@ -256,7 +257,7 @@ def test_a_bad_whole_keeps_the_last_good_mapping(
 
 def test_an_override_is_the_whole_mapping(flags: FlagRegistry, limits: DynamicFlag[Mapping[str, int]]) -> None:
     """
-    An override hides what the sources hold, and must be of names that fit.
+    An override hides the whole mapping of the sources, and is refused if its names or values do not fit.
     """
     flags.apply({"a.limit": "1"}, source="config")
     limits.set({"b.limit": 2})
@@ -273,7 +274,7 @@ def test_an_override_is_the_whole_mapping(flags: FlagRegistry, limits: DynamicFl
 
 def test_command_line_and_environment_give_json(flags: FlagRegistry, limits: DynamicFlag[Mapping[str, int]]) -> None:
     """
-    Both are below the sources, as for every flag.
+    The command line gives a map as a JSON object, which a source hides.
     """
     flags.parse_args(["--limits", '{"a.limit": 5}'])
     assert (limits.get(), limits.origin) == ({"a.limit": 5}, "command line")
@@ -283,7 +284,7 @@ def test_command_line_and_environment_give_json(flags: FlagRegistry, limits: Dyn
 
 def test_a_frozen_static_map_waits_for_a_restart(flags: FlagRegistry) -> None:
     """
-    Members that come after the freeze are pending, and no longer so once they are gone again.
+    A member that a frozen static map gets is pending until a restart, and no longer when the source drops it.
     """
     clusters = flags.map("clusters", {}, keys="*.endpoint")
     flags.apply({A: "1"}, source="config")
@@ -296,7 +297,7 @@ def test_a_frozen_static_map_waits_for_a_restart(flags: FlagRegistry) -> None:
 
 def test_the_mapping_is_read_only(clusters: DynamicFlag[Mapping[str, str]], flags: FlagRegistry) -> None:
     """
-    A caller cannot change the flag for everyone; a pickled one arrives.
+    The mapping that `get()` returns cannot be changed, and can be pickled.
     """
     flags.apply({A: "1"}, source="config")
     value: Any = clusters.get()
@@ -357,7 +358,7 @@ def test_a_declaration_that_cannot_work_is_refused(flags: FlagRegistry, options:
 
 def test_a_secret_member_stands_nowhere(flags: FlagRegistry, caplog: pytest.LogCaptureFixture) -> None:
     """
-    Errors about a key of a secret map show nothing of its text.
+    The error and the log line about a bad member of a secret map have nothing of its text.
     """
     flags.dyn_map("tokens", {}, keys="*.token", of="int", secret=True)
     revision = flags.apply({"a.token": "hunter2"}, source="config")
@@ -372,7 +373,7 @@ def test_a_secret_member_stands_nowhere(flags: FlagRegistry, caplog: pytest.LogC
 
 def test_a_librarys_map_has_keys_once_it_is_bound(flags: FlagRegistry) -> None:
     """
-    An unbound map has its default, and the keys that are there when it is bound.
+    An unbound map has its default, and when it is bound it has the keys that a source already holds.
     """
     endpoints = dflag.dyn_map({}, keys="*.endpoint", of="string")
     assert endpoints.get() == {}
@@ -411,7 +412,7 @@ texts: '{"a.text": 1.50}'
 def test_a_mapping_in_a_document_holds_texts_as_single_keys_do(
     flags: FlagRegistry, tmp_path: pathlib.Path, text: str
 ) -> None:
-    """The scalars of a mapping reach the parser as they are written, stripped, as those of single keys do."""
+    """The parser gets the scalars of a mapping as they are written, stripped, as it gets those of single keys."""
     path = tmp_path / "app.yaml"
     path.write_text(text)
     zones = flags.map("zones", {}, keys="*.zone", of="string")
@@ -430,7 +431,7 @@ def test_a_mapping_in_a_document_holds_texts_as_single_keys_do(
 
 
 def test_another_way_to_write_a_number_in_a_mapping_is_a_change(flags: FlagRegistry, tmp_path: pathlib.Path) -> None:
-    """A document in which only the text of a scalar changes is read again; what JSON flags have of it does not."""
+    """A map of texts follows a document in which only the spelling of a number changes."""
     path = tmp_path / "app.yaml"
     zones = flags.dyn_map("zones", {}, keys="*.zone", of="string")
     updater = dflag.Updater(flags, path, required=False)
@@ -445,7 +446,7 @@ def test_another_way_to_write_a_number_in_a_mapping_is_a_change(flags: FlagRegis
 
 
 def test_a_mapping_in_a_rule_holds_texts_too(flags: FlagRegistry) -> None:
-    """A rule that sets a map has its scalars as they are written; written otherwise, it is another rule."""
+    """A map that a rule sets has scalars as they are written, and follows a change of only their spelling."""
     zones = flags.dyn_map("zones", {}, keys="*.zone", of="string")
     source = dflag.sources.MemorySource({})
     updater = dflag.Updater(flags, source)
@@ -457,7 +458,7 @@ def test_a_mapping_in_a_rule_holds_texts_too(flags: FlagRegistry) -> None:
 
 
 def test_an_input_mutator_gets_the_text_of_each_value(flags: FlagRegistry) -> None:
-    """Single keys and the object under the flag's own name go the same way, value by value."""
+    """An input mutator gets the text of each single key, and of each value in an object under the flag's own name."""
     seen: list[str] = []
 
     def note(text: str) -> str:

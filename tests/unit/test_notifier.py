@@ -25,7 +25,7 @@ def _notifier() -> Notifier:
 
 
 def test_deliveries_run_in_order_on_one_thread_that_ends(notifier: Notifier) -> None:
-    """The thread of one batch is gone when all is delivered; the next batch has another one."""
+    """The deliveries of each batch run in order on a thread named `dflag-notifier`, until none is pending."""
     seen: list[tuple[int, str]] = []
     for batch in range(2):
         for number in range(3):
@@ -38,7 +38,7 @@ def test_deliveries_run_in_order_on_one_thread_that_ends(notifier: Notifier) -> 
 
 
 def test_what_is_queued_waits_for_resume(notifier: Notifier) -> None:
-    """A commit queues while it holds the lock, and no thread takes it before that is said."""
+    """A delivery that a commit has queued does not run before the notifier is resumed, here by `flush()`."""
     ran = threading.Event()
     notifier.queue.append(Delivery(ran.set, "run"))
     assert notifier.is_pending()
@@ -51,7 +51,7 @@ def test_what_is_queued_waits_for_resume(notifier: Notifier) -> None:
 def test_a_callback_that_raises_is_counted_and_the_next_one_runs(
     notifier: Notifier, caplog: pytest.LogCaptureFixture, error: BaseException
 ) -> None:
-    """Whatever it raises; of a secret flag only the type of the error is logged."""
+    """Any exception of a callback is counted and logged, of a secret flag only by its type, and the next one runs."""
     ran = threading.Event()
     fail = mock.Mock(side_effect=error)
     notifier.queue.append(Delivery(fail, "fail", "rate"))
@@ -69,7 +69,7 @@ def test_a_callback_that_raises_is_counted_and_the_next_one_runs(
 
 
 def test_flush_gives_up_after_its_time_and_within_a_callback(notifier: Notifier) -> None:
-    """A callback that waits for all callbacks would wait for itself."""
+    """`flush()` returns False after its timeout, and within a callback, where it would wait for itself."""
     release, within = threading.Event(), list[bool]()
     notifier.queue.append(Delivery(lambda: release.wait(DEADLINE_SECONDS), "hang"))
     notifier.queue.append(Delivery(lambda: within.append(notifier.flush(DEADLINE_SECONDS)), "flush"))
@@ -81,7 +81,7 @@ def test_flush_gives_up_after_its_time_and_within_a_callback(notifier: Notifier)
 
 
 def test_flush_does_not_wait_for_the_event_loop_of_its_own_thread(flags: dflag.FlagRegistry) -> None:
-    """Neither in a coroutine function nor in other code of that loop; it waits for the callbacks that come first."""
+    """`flush()` in the thread of an event loop waits for earlier callbacks, and not for a coroutine of that loop."""
     seen: list[object] = []
 
     async def changed(_: int, new: int) -> None:
@@ -103,7 +103,7 @@ def test_flush_does_not_wait_for_the_event_loop_of_its_own_thread(flags: dflag.F
 def test_no_thread_to_be_started_is_a_problem_that_the_next_call_mends(
     notifier: Notifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is lost meanwhile, and the commit that queued it raises nothing."""
+    """When no thread can be started, `resume()` notes the problem and keeps the delivery, and the next call runs it."""
     ran = threading.Event()
     notifier.queue.append(Delivery(ran.set, "run"))
     with monkeypatch.context() as patch:
@@ -118,13 +118,13 @@ def test_no_thread_to_be_started_is_a_problem_that_the_next_call_mends(
 
 @pytest.mark.parametrize("given", [5, (value for value in ()), None])
 def test_a_listener_is_callable(given: object) -> None:
-    """Anything else is refused where it is registered."""
+    """A listener that is not callable is refused at its registration."""
     with pytest.raises(dflag.DefinitionError, match="flag 'rate': expected a callable for on_change"):
         Listener(given, "rate")  # type: ignore[arg-type]  # what is tried
 
 
 def test_a_generator_is_no_listener() -> None:
-    """To call it would run nothing of it."""
+    """A generator function is refused as a listener, since a call would run none of its code."""
 
     def follow(old: object, new: object) -> object:
         yield old, new
@@ -134,7 +134,7 @@ def test_a_generator_is_no_listener() -> None:
 
 
 def test_a_coroutine_function_runs_on_the_loop_of_its_registration(caplog: pytest.LogCaptureFixture) -> None:
-    """None running: it is refused; closed since: it is dropped and logged, once."""
+    """A coroutine function needs a running loop and runs on it; when that is closed, calls are dropped, logged once."""
     seen: list[tuple[int, int]] = []
 
     async def changed(old: int, new: int) -> None:
@@ -160,7 +160,7 @@ def test_a_coroutine_function_runs_on_the_loop_of_its_registration(caplog: pytes
 def test_a_callback_that_returns_a_coroutine_is_a_fault(
     flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nobody awaits it: it is closed, logged and counted, and the next callback runs."""
+    """A coroutine that a plain callback returns is logged and counted as an error, and the next callback runs."""
     seen: list[tuple[int, int]] = []
 
     async def changed(old: int, new: int) -> None:
@@ -177,7 +177,7 @@ def test_a_callback_that_returns_a_coroutine_is_a_fault(
 
 
 def test_a_callback_may_return_a_task() -> None:
-    """A task or a future runs by itself, and its result is not looked at."""
+    """A callback may return a future, which nothing waits for."""
 
     async def main() -> None:
         future = asyncio.get_running_loop().create_future()
@@ -187,7 +187,7 @@ def test_a_callback_may_return_a_task() -> None:
 
 
 def test_the_code_behind_a_callable_is_found() -> None:
-    """Through partials, methods and objects with ``__call__``, without importing inspect."""
+    """`code_flags()` looks through partials, methods and objects with ``__call__``, and returns 0 for a builtin."""
 
     class Call:
         async def __call__(self) -> None: ...

@@ -14,7 +14,7 @@ DEADLINE_SECONDS = 10.0
 
 
 def test_it_is_set_once_and_stays_so() -> None:
-    """Every wait returns at once from then on, however often it was set."""
+    """Once the event is set it stays set, also when it is set again, and every `wait()` returns True at once."""
     event = Once()
     assert not event.is_set()
     assert not event.wait(0)
@@ -28,7 +28,7 @@ def test_it_is_set_once_and_stays_so() -> None:
 
 @pytest.mark.parametrize("timeout", [None, DEADLINE_SECONDS, 1e300])
 def test_all_threads_that_wait_go_on(timeout: float | None) -> None:
-    """Also those that wait without a limit, or with one that the system does not know."""
+    """All waiting threads go on when the event is set, also without a timeout or with one too large for the system."""
     event, through = Once(), threading.Semaphore(0)
 
     def wait() -> None:

@@ -12,7 +12,7 @@ from dflag._options import UpdaterOptions
 
 def test_what_passes_options_on_knows_those_of_the_updater() -> None:
     """
-    `Updater.setup` and the test kit take every option of `Updater`, with its type, and no other.
+    `UpdaterOptions`, for `Updater.setup` and the test kit, has every option of `Updater` with its type, and no other.
     """
     parameters = inspect.signature(Updater).parameters.values()
     options = {each.name: each.annotation for each in parameters if each.kind is each.KEYWORD_ONLY}

@@ -1,5 +1,5 @@
 """
-Which `override()` block brings back what.
+Which overrides each `override()` block brings back at its end.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ FIRST, SECOND = Entry(1), Entry(2)
 
 
 def test_the_last_block_brings_back_what_its_flags_had_before() -> None:
-    """Also a flag that had no override."""
+    """The only open block brings back the override that each of its flags had before, also None for no override."""
     blocks = OverrideBlocks()
     before = {"rate": FIRST, "burst": None}
     blocks.enter(before)
@@ -19,7 +19,7 @@ def test_the_last_block_brings_back_what_its_flags_had_before() -> None:
 
 
 def test_a_block_that_ends_early_leaves_its_part_to_the_one_entered_after_it() -> None:
-    """Flags that the later block does not have come back at once."""
+    """A block that ends early brings back only flags that no later block has; the later one brings back the rest."""
     blocks = OverrideBlocks()
     outer: dict[str, Entry | None] = {"rate": None, "burst": FIRST}
     inner: dict[str, Entry | None] = {"rate": SECOND}
@@ -31,7 +31,7 @@ def test_a_block_that_ends_early_leaves_its_part_to_the_one_entered_after_it() -
 
 
 def test_blocks_that_are_equal_are_told_apart() -> None:
-    """Two threads may override the same flag and find the same before."""
+    """When one of two equal blocks is left, as of two threads that override one flag, the other one stays open."""
     blocks = OverrideBlocks()
     one: dict[str, Entry | None] = {"rate": FIRST}
     other = dict(one)
@@ -42,7 +42,7 @@ def test_blocks_that_are_equal_are_told_apart() -> None:
 
 
 def test_a_block_that_is_over_may_be_left_again() -> None:
-    """A signal handler may raise right after its end; and it is not open, so that it brings nothing back."""
+    """A block may be left twice, as when a signal handler raises right after its end; other blocks are not changed."""
     blocks = OverrideBlocks()
     outer: dict[str, Entry | None] = {"rate": FIRST}
     inner: dict[str, Entry | None] = {"rate": SECOND}

@@ -1,5 +1,5 @@
 """
-How long the updater rests between looks that events cause: by a clock that the tests turn.
+How long the updater rests between looks that events cause, by a clock that the tests advance.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dflag._pace import Pace
 
 class Clock:
     """
-    Time that passes only when a test lets it.
+    A clock that only the tests advance.
     """
 
     now = 1000.0
@@ -31,7 +31,7 @@ def _clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def _looks(pace: Pace, clock: Clock, seconds: float, *, cost_seconds: float = 0.0, useful: bool = False) -> int:
     """
-    Look as often as the pace allows, and count.
+    Return how many looks the pace allows in some seconds.
     """
     looks, until = 0, clock.now + seconds
     while clock.now < until and looks < 10_000:
@@ -42,35 +42,35 @@ def _looks(pace: Pace, clock: Clock, seconds: float, *, cost_seconds: float = 0.
 
 def test_useless_looks_are_twenty_a_second_after_a_burst(clock: Clock) -> None:
     """
-    The first twenty come at once, and then one each 50 ms.
+    The first twenty useless looks come at once, and the later ones are 50 ms apart.
     """
     assert _looks(Pace(), clock, 10.0) == pytest.approx(20 + 200, abs=2)
 
 
 def test_useful_looks_are_a_hundred_a_second_after_a_burst(clock: Clock) -> None:
     """
-    Values that change without rest are applied a hundred times a second.
+    The first hundred useful looks come at once, and the later ones are 10 ms apart.
     """
     assert _looks(Pace(), clock, 10.0, useful=True) == pytest.approx(100 + 1000, abs=2)
 
 
 def test_costly_looks_take_a_bounded_share(clock: Clock) -> None:
     """
-    Useless looks of 10 ms each are 4 a second, not 20.
+    Useless looks that cost 10 ms each are limited to 4 a second, not 20.
     """
     assert _looks(Pace(), clock, 100.0, cost_seconds=0.01) == pytest.approx(4 + 400, abs=2)
 
 
 def test_one_costly_look_brings_a_short_rest(clock: Clock) -> None:
     """
-    However long a look took, the next is at most a second later.
+    The rest after a single look is one second, even if the look took a minute.
     """
     assert Pace().rest_seconds(cost_seconds=60.0, useful=False) == pytest.approx(1.0)
 
 
 def test_a_useful_look_clears_the_useless_ones(clock: Clock) -> None:
     """
-    A publication of many events is shown without a rest each time.
+    A useful look clears the useless looks before it, so that publications of many events need no rest.
     """
     pace = Pace()
     for _ in range(10):
@@ -82,7 +82,7 @@ def test_a_useful_look_clears_the_useless_ones(clock: Clock) -> None:
 
 def test_quiet_times_are_made_up_for(clock: Clock) -> None:
     """
-    After a second without events there is room for a burst again.
+    After a second without looks the next look is allowed at once.
     """
     pace = Pace()
     _looks(pace, clock, 5.0)

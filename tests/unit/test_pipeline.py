@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def test_a_text_takes_every_step_in_order() -> None:
-    """Input mutator, parser, mutator, limits, validator: each sees what the one before made."""
+    """A text passes the input mutator, parser, mutator, limits and validator in this order, until one refuses it."""
     seen: list[object] = []
 
     def shorten(text: str) -> str:
@@ -46,7 +46,7 @@ def test_a_text_takes_every_step_in_order() -> None:
 
 
 def test_a_python_value_begins_behind_the_parser() -> None:
-    """Its type is that of the kind: no text is parsed for it."""
+    """A Python value skips input mutator and parser, and is refused if it is of another type or beyond the limits."""
     pipeline = Pipeline(_kinds.INT, {"input_mutator": mock.Mock(side_effect=AssertionError), "min": 1})
     assert pipeline.take("rate", 5, "override") == 5
     with pytest.raises(dflag.ValidationError, match="expected an int, got '5'"):
@@ -56,7 +56,7 @@ def test_a_python_value_begins_behind_the_parser() -> None:
 
 
 def test_what_cannot_be_read_is_a_parse_error_with_the_reason() -> None:
-    """A key that is too large, for instance: there is no text to quote."""
+    """An unreadable value, such as a key that is too large, raises `ParseError` with the reason and without a text."""
     with pytest.raises(dflag.ParseError, match=r"the value cannot be read: too large") as caught:
         Pipeline(_kinds.INT).read("rate", Unreadable("too large"), "file")
     assert "got" not in str(caught.value)
@@ -66,7 +66,7 @@ def test_what_cannot_be_read_is_a_parse_error_with_the_reason() -> None:
 def test_a_validator_says_no_by_raising_alone(
     answer: Callable[[int], object], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Another answer that may mean no refuses the value, as its author's fault."""
+    """A validator that returns False or a coroutine refuses the value, and the error says what it should do."""
     pipeline = Pipeline(_kinds.INT, {"validator": answer})
     with pytest.raises(dflag.ValidationError, match="a validator should"):
         pipeline.take("rate", 5, "override")
@@ -75,14 +75,14 @@ def test_a_validator_says_no_by_raising_alone(
 
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
 def test_an_interrupt_goes_on_to_the_caller(interrupt: type[BaseException]) -> None:
-    """In a thread of the program's own, which the user wants to end."""
+    """A KeyboardInterrupt or SystemExit in a validator reaches the caller."""
     pipeline = Pipeline(_kinds.INT, {"validator": mock.Mock(side_effect=interrupt)})
     with pytest.raises(interrupt):
         pipeline.take("rate", 5, "override")
 
 
 def test_nothing_of_a_secret_hangs_on_its_error(caplog: pytest.LogCaptureFixture) -> None:
-    """Neither its text nor the message of a validator, nor an exception that holds either."""
+    """The error for a secret flag has no cause, and neither error nor log has its text or the validator's message."""
     pipeline = Pipeline(_kinds.STRING, {"secret": True, "validator": mock.Mock(side_effect=KeyError("hush"))})
     with pytest.raises(dflag.ValidationError) as caught:
         pipeline.read("key", "hush", "file")
@@ -92,7 +92,7 @@ def test_nothing_of_a_secret_hangs_on_its_error(caplog: pytest.LogCaptureFixture
 
 
 def test_a_pipeline_never_changes() -> None:
-    """One more validator, or a secret source, makes another: a value that is under way keeps its own."""
+    """`with_validator()` and `concealed()` return another pipeline; ``secret=False`` holds when it is concealed."""
     pipeline = Pipeline(_kinds.INT)
     refuse = mock.Mock(side_effect=[None, ValueError("no")])
     stricter = pipeline.with_validator(refuse, "rate", 1)
@@ -104,7 +104,7 @@ def test_a_pipeline_never_changes() -> None:
 
 
 def test_the_default_must_pass_a_validator_that_is_added() -> None:
-    """Or a flag would have a value that it refuses."""
+    """A validator that is added raises if it refuses the default."""
     with pytest.raises(dflag.ValidationError, match="odd"):
         Pipeline(_kinds.INT).with_validator(mock.Mock(side_effect=ValueError("odd")), "rate", 1)
 
@@ -122,7 +122,7 @@ def test_the_default_must_pass_a_validator_that_is_added() -> None:
     ],
 )
 def test_an_option_that_cannot_work_is_refused_at_once(options: dict[str, object], message: str) -> None:
-    """With what was expected: the first value may come much later."""
+    """An option that cannot work raises `DefinitionError`, with what was expected, before there is any value."""
     with pytest.raises(dflag.DefinitionError) as caught:
         Pipeline(_kinds.INT, options)
     assert message in str(caught.value)
@@ -130,7 +130,7 @@ def test_an_option_that_cannot_work_is_refused_at_once(options: dict[str, object
 
 
 def test_the_choices_of_a_secret_are_in_no_message(flags: dflag.FlagRegistry) -> None:
-    """Its default is among them, which mostly is the value in force."""
+    """The error for a secret flag does not list its choices, which include its default; that for another flag does."""
     for secret, expected in ((True, "one of its choices"), (False, "one of 'hunter2', 'other', got 'typo'")):
         flag = flags.dyn_string(f"key_{secret}", "hunter2", secret=secret, choices=["hunter2", "other"])
         with pytest.raises(dflag.ValidationError) as caught:
@@ -139,7 +139,7 @@ def test_the_choices_of_a_secret_are_in_no_message(flags: dflag.FlagRegistry) ->
 
 
 def test_the_members_of_a_secret_enum_are_in_no_message(flags: dflag.FlagRegistry) -> None:
-    """One of them is its value."""
+    """The error for a secret enum flag does not list its members; that for another enum flag does."""
     tier = enum.Enum("tier", ["GOLD", "SILVER"])
     secret, plain = flags.dyn_enum("key", tier.GOLD, secret=True), flags.dyn_enum("plain", tier.GOLD)
     for give in (lambda flag: flag.set_text("IRON"), lambda flag: flag.set("GOLD")):
@@ -155,7 +155,7 @@ def test_the_members_of_a_secret_enum_are_in_no_message(flags: dflag.FlagRegistr
     ids=["enum", "const", "within another", "not"],
 )
 def test_the_values_in_a_schema_of_a_secret_are_in_no_message(flags: dflag.FlagRegistry, part: dict[str, Any]) -> None:
-    """One of them is its value. What a schema says of the type and the size of values does stand there."""
+    """The error for a secret JSON flag does not quote values in its schema, but says which size the schema demands."""
     flag = flags.json("word", None, schema={"properties": {"a": part, "b": {"maxLength": 3}}}, secret=True)
     with pytest.raises(dflag.ValidationError, match="expected a JSON value that the schema allows") as refused:
         flag.set({"a": "other"})
@@ -196,7 +196,7 @@ def test_no_declaration_quotes_a_secret(
 def test_choices_that_a_function_of_the_program_refuses_are_a_fault_in_the_declaration(
     flags: dflag.FlagRegistry, error: Exception, words: str
 ) -> None:
-    """Whatever it raises, whose words may quote a secret."""
+    """An exception of format= for a choice raises `DefinitionError`, which quotes it unless the flag is secret."""
 
     def shown(value: int) -> str:
         if value == 2:
@@ -221,7 +221,7 @@ class Batch:
 
 @pytest.mark.parametrize("type_", [None, Batch])
 def test_a_schema_holds_for_what_the_mutator_returns(flags: dflag.FlagRegistry, type_: Any) -> None:
-    """What is given may be outside of the schema, from every layer; what the mutator makes of it may not."""
+    """A value that does not fit the schema is accepted from every layer if what the mutator returns for it fits."""
 
     def limited(value: Any) -> Any:
         return Batch(min(value.size, 10)) if isinstance(value, Batch) else {"size": 1, **value}
@@ -245,7 +245,7 @@ def test_a_schema_holds_for_what_the_mutator_returns(flags: dflag.FlagRegistry, 
 
 
 def test_a_published_schema_refuses_nothing_that_a_mutator_mends(flags: dflag.FlagRegistry) -> None:
-    """The schema of a document leaves out the one that holds for what the mutator returns."""
+    """The published schema of a flag with a mutator leaves out the schema that holds for what the mutator returns."""
     flag = flags.json("batch", {}, schema={"required": ["size"]}, mutator=lambda value: {"size": 1, **value})
 
     assert "required" not in json.dumps(of_flag(flag))
@@ -262,7 +262,7 @@ def test_a_published_schema_refuses_nothing_that_a_mutator_mends(flags: dflag.Fl
     ],
 )
 def test_an_error_shows_what_the_parser_saw(kind: Any, options: dict[str, Any], given: Any, shown: str) -> None:
-    """White space around a text is left out of the message where the parser does not see it, and nowhere else."""
+    """The error shows a text without the white space that was stripped before the parser; `raw` has the whole text."""
     with pytest.raises(dflag.FlagValueError) as caught:
         Pipeline(kind, options).read("flag", given, "file")
 
@@ -272,7 +272,7 @@ def test_an_error_shows_what_the_parser_saw(kind: Any, options: dict[str, Any], 
 
 
 def test_an_error_shows_the_space_around_a_value_that_is_set(flags: dflag.FlagRegistry) -> None:
-    """A value set in code is not stripped, so that its white space is why it is none of the choices."""
+    """The error for a value set in code, which is not stripped, shows the white space around it."""
     flag = flags.dyn_string("colour", "red", choices=["red"])
     with pytest.raises(dflag.ValidationError, match="got ' red '"):
         flag.set(" red ")
@@ -280,7 +280,7 @@ def test_an_error_shows_the_space_around_a_value_that_is_set(flags: dflag.FlagRe
 
 @pytest.mark.parametrize("value", [b"red", bytearray(b"red"), b"\xff" * 500])
 def test_an_error_shows_the_type_of_a_value_that_is_set(flags: dflag.FlagRegistry, value: Any) -> None:
-    """Bytes set in code are shown as bytes, since their type is what is wrong with them."""
+    """The error for bytes that are set on a string flag shows them as bytes, since their type is what is wrong."""
     flag = flags.dyn_string("colour", "red")
     with pytest.raises(dflag.ValidationError) as caught:
         flag.set(value)
@@ -290,7 +290,7 @@ def test_an_error_shows_the_type_of_a_value_that_is_set(flags: dflag.FlagRegistr
 
 
 def test_an_error_shows_bytes_of_code_as_bytes_wherever_they_are_refused(flags: dflag.FlagRegistry) -> None:
-    """A default, a value that is none of the choices, and one that a registry validator refuses keep their type."""
+    """Bytes as a bad default, outside of the choices, or refused by a registry validator are shown as bytes."""
     with pytest.raises(dflag.DefinitionError, match="expected an int, got b'5'"):
         flags.int("size", b"5")  # type: ignore[arg-type]  # what is tried
     with pytest.raises(dflag.DefinitionError, match="got b'RED'"):
@@ -309,7 +309,7 @@ def test_an_error_shows_bytes_of_code_as_bytes_wherever_they_are_refused(flags: 
 
 
 def test_half_a_character_is_no_text_of_bytes(flags: dflag.FlagRegistry) -> None:
-    """The message says what was expected, as any other does."""
+    """A text with an unpaired surrogate is refused for a bytes flag, and the error says at which character."""
     flags.bytes("key", b"")
     rejected = flags.apply({"key": "a\ud800"}, source="config").rejected
 
@@ -317,13 +317,13 @@ def test_half_a_character_is_no_text_of_bytes(flags: dflag.FlagRegistry) -> None
 
 
 def test_choices_of_nothing_are_named(flags: dflag.FlagRegistry) -> None:
-    """No value is among no choices, and the message says that there are none."""
+    """A declaration with empty choices is refused, and the error says that there are none."""
     with pytest.raises(dflag.DefinitionError, match="expected one of its choices, of which there are none, got 1"):
         flags.int("size", 1, choices=())
 
 
 @pytest.mark.parametrize("function", [None, mock.AsyncMock(), [mock.AsyncMock()]])
 def test_an_added_validator_that_nothing_runs_is_an_error_of_its_flag(flags: dflag.FlagRegistry, function: Any) -> None:
-    """The message begins with the flag, as at the declaration."""
+    """`validator()` refuses what is not a plain function, and the error begins with the flag."""
     with pytest.raises(dflag.DefinitionError, match=r"^flag 'size': expected a "):
         flags.int("size", 1).validator(function)

@@ -1,5 +1,5 @@
 """
-Names and texts that are members of a ``str`` enumeration, which print as something else than what they hold.
+Names and texts that are members of a ``str`` enumeration, which do not print as the text that they hold.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def _is_plain(*texts: object) -> bool:
 def test_a_flag_is_read_from_the_variable_of_its_name(
     flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Declared, bound or in a class: what counts is the text of the member."""
+    """A flag named by a member, declared, bound or in a class, is read from the variable of the member's text."""
 
     class Settings(dflag.Flags, prefix=Name.PORT):
         port = dflag.int(1, name=Name.PORT)
@@ -48,7 +48,7 @@ def test_a_flag_is_read_from_the_variable_of_its_name(
 
 
 def test_texts_of_a_declaration_are_plain(flags: dflag.FlagRegistry) -> None:
-    """Help, owner, what to use instead, the name of keys, and the pattern of a map."""
+    """The help, owner, deprecation and ``by`` of a flag are plain texts, and a member works as the pattern of a map."""
     flag = flags.dyn_int("rate", 1, Name.TEXT, owner=Name.TEXT, deprecated=Name.TEXT, by=Name.PORT)
     urls = flags.dyn_map("urls", {}, keys=Name.KEYS)
     flags.apply({"eu.url": "x"}, source="s")
@@ -71,21 +71,21 @@ def test_texts_of_a_declaration_are_plain(flags: dflag.FlagRegistry) -> None:
     ],
 )
 def test_a_declaration_that_is_refused_names_the_flag(flags: dflag.FlagRegistry, declare: Any) -> None:
-    """The message begins as that of any other flag."""
+    """The error for a declaration whose name is a member begins with the text of the member."""
     with pytest.raises(dflag.DefinitionError, match=r"^flag 'port': "):
         declare(flags)
 
 
 @pytest.mark.parametrize("declare", ["int", "enum", "map", "custom", "json"])
 def test_a_name_that_is_no_text_is_refused(flags: dflag.FlagRegistry, declare: str) -> None:
-    """Of every kind, also where something else is wrong too."""
+    """A name that is not a text is refused for every kind, also when another option is wrong too."""
     options: dict[str, Any] = {"map": {"keys": 5}, "custom": {"parse": 5}, "json": {"yaml": 5}}.get(declare, {})
     with pytest.raises(dflag.DefinitionError, match=r"^flag 5: expected"):
         getattr(flags, declare)(5, "x", **options)
 
 
 def test_sources_and_keys_are_plain(flags: dflag.FlagRegistry) -> None:
-    """The name of a source is a layer, and a key that no flag has is reported."""
+    """Origins, sources of revisions, unknown keys, and the name and keys of a `MemorySource` are plain texts."""
     rate = flags.dyn_int("rate", 1)
     revision = flags.apply({"rate": "5", Name.PORT: "6"}, source=Name.TEXT)
     assert _is_plain(rate.origin, revision.source, *revision.unknown)
@@ -94,7 +94,7 @@ def test_sources_and_keys_are_plain(flags: dflag.FlagRegistry) -> None:
 
 
 def test_keys_of_a_map_are_plain(flags: dflag.FlagRegistry) -> None:
-    """They are names of keys in a source, behind the prefix of a class."""
+    """The keys in the default of a map are plain texts, also behind the prefix of a class."""
 
     class Settings(dflag.Flags, prefix="shop.", registry=flags):
         ports = dflag.dyn_map({Name.PORT: 1}, keys="*", of="int")
@@ -104,7 +104,7 @@ def test_keys_of_a_map_are_plain(flags: dflag.FlagRegistry) -> None:
 
 
 def test_a_source_asks_for_the_object_that_is_meant() -> None:
-    """A request is made of the texts of the members."""
+    """The names of sources that are made with members are made of the texts of the members."""
     source = KubernetesSource(Name.PORT, Name.PORT)
     assert source.name == "configmap/port/port"
     assert _is_plain(DirectorySource(Name.PORT).name)

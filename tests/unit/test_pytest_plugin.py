@@ -1,5 +1,5 @@
 """
-The fixtures and the marker, and that a test cannot leave a flag overridden.
+The fixtures and the marker of the pytest plugin, and its check that no test leaves a flag overridden.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ library = dflag.dyn_int(3)
 @pytest.fixture(name="run")
 def _run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
     """
-    Run tests that import `app`, with the plugin and no other that happens to be installed.
+    Return a function that runs tests, which import `app`, with this plugin and no other installed one.
     """
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     monkeypatch.syspath_prepend(pytester.path)
@@ -63,7 +63,7 @@ def test_pytest_finds_the_plugin_by_itself() -> None:
 
 def test_an_older_pytest_loads_the_plugin() -> None:
     """
-    The plugin is loaded into every test run beside dflag: one that an older pytest cannot load would fail them all.
+    The plugin can be imported with the names that pytest 6 has, as it is loaded in every test run next to dflag.
     """
     program = """
     import pluggy, pytest
@@ -83,7 +83,7 @@ def test_an_older_pytest_loads_the_plugin() -> None:
 
 def test_nothing_heavy_is_imported_at_the_start() -> None:
     """
-    What a test run pays that uses no flag is dflag itself.
+    Importing the plugin loads no other package than dflag, and of dflag neither test kit nor sources nor updater.
     """
     code = (
         "import sys, pytest; before = set(sys.modules); import dflag.pytest_plugin; print(*set(sys.modules) - before)"
@@ -96,7 +96,7 @@ def test_nothing_heavy_is_imported_at_the_start() -> None:
 
 def test_an_isolated_registry_is_as_before_for_the_next_test(run: Run) -> None:
     """
-    What `dflag_isolated` is given, any number of registries, shows nothing of a test to the next one, failed or not.
+    Registries that a test gives to `dflag_isolated` are restored at its end, also when the test fails.
     """
     run(
         test_it="""
@@ -127,7 +127,7 @@ def test_an_isolated_registry_is_as_before_for_the_next_test(run: Run) -> None:
 
 def test_no_rule_holds_what_is_put_back(run: Run) -> None:
     """
-    An override left behind is put back also where a check across flags would refuse what shows then.
+    An override left behind is undone even if a registry validator would refuse the values without it.
     """
     run(
         test_it="""
@@ -147,7 +147,7 @@ def test_no_rule_holds_what_is_put_back(run: Run) -> None:
 
 def test_override_lasts_until_the_end_of_the_test(run: Run) -> None:
     """
-    Calls of `dflag_override` nest, take both forms, and are undone together.
+    Calls of `dflag_override` nest, take both forms, and are undone together at the end of the test.
     """
     run(
         test_it="""
@@ -166,7 +166,7 @@ def test_override_lasts_until_the_end_of_the_test(run: Run) -> None:
 
 def test_frozen_static_flags_are_overridden_too(run: Run) -> None:
     """
-    A test may set what the program no longer can.
+    `dflag_override` sets a static flag of a frozen registry until the end of the test.
     """
     run(
         test_it="""
@@ -209,7 +209,7 @@ def test_a_bad_override_sets_nothing(run: Run, call: str, error: str) -> None:
 
 def test_marker_on_module_class_and_function(run: Run) -> None:
     """
-    The marker takes both forms; the one that is closest to the test wins.
+    The marker takes both forms, on a module, a class and a function; the marker closest to the test wins.
     """
     run(
         "--strict-markers",
@@ -237,7 +237,7 @@ def test_marker_on_module_class_and_function(run: Run) -> None:
 
 def test_fixtures_of_the_test_see_the_marker(run: Run) -> None:
     """
-    What a fixture reads is what the test will.
+    A fixture reads the value that the marker of its test sets.
     """
     run(
         test_it="""
@@ -254,7 +254,7 @@ def test_fixtures_of_the_test_see_the_marker(run: Run) -> None:
 
 def test_marker_with_a_bad_value_is_an_error_of_the_test(run: Run) -> None:
     """
-    The flag's own message says what is wrong, and earlier markers leave nothing behind.
+    A marker with a bad value fails its test with the message of the flag, and the test's other marker is undone.
     """
     result = run(
         test_it="""
@@ -273,7 +273,7 @@ def test_marker_with_a_bad_value_is_an_error_of_the_test(run: Run) -> None:
 
 def test_an_override_left_behind_fails_the_test_and_no_other(run: Run) -> None:
     """
-    The report names each flag and where it is declared; the next test finds the flags as they were.
+    A test that leaves overrides fails with each flag and its declaration, and the next test has the earlier values.
     """
     result = run(
         test_it="""
@@ -296,7 +296,7 @@ def test_an_override_left_behind_fails_the_test_and_no_other(run: Run) -> None:
 
 def test_an_override_left_behind_on_a_class_fails_the_test(run: Run, pytester: pytest.Pytester) -> None:
     """
-    A class of flags that a module holds is found as a registry is, and isolated as one.
+    An override left behind on a class of flags fails its test; a class is isolated and overridden as a registry is.
     """
     pytester.makepyfile(
         shop="import dflag\n\n\nclass Settings(dflag.Flags):\n    pace = dflag.dyn_int(50)\n",
@@ -324,7 +324,7 @@ def test_an_override_left_behind_on_a_class_fails_the_test(run: Run, pytester: p
 
 def test_an_override_left_behind_by_a_fixture_of_the_test_fails_it(run: Run) -> None:
     """
-    A fixture that sets and does not undo is found, also when every test has it.
+    An override that an autouse fixture of a test leaves behind fails the test.
     """
     run(
         conftest="""
@@ -341,7 +341,7 @@ def test_an_override_left_behind_by_a_fixture_of_the_test_fails_it(run: Run) -> 
 
 def test_what_is_put_back_is_no_finding(run: Run) -> None:
     """
-    Overrides that end with the test or one of its fixtures are as they should be.
+    Overrides that a test or its fixture undoes do not fail the test.
     """
     run(
         conftest="""
@@ -361,7 +361,7 @@ def test_what_is_put_back_is_no_finding(run: Run) -> None:
 @pytest.mark.parametrize("how", ["request.getfixturevalue('slow')", "slow"])
 def test_an_override_of_a_wider_fixture_stays(run: Run, how: str) -> None:
     """
-    What a fixture of the module sets holds for the module, whether a test names it or asks for it while it runs.
+    An override of a module's fixture lasts for the module, whether a test names the fixture or requests it at run time.
     """
     ask = how if "(" in how else "None"
     run(
@@ -392,7 +392,7 @@ def test_an_override_of_a_wider_fixture_stays(run: Run, how: str) -> None:
 @pytest.mark.parametrize("scope", ["class", "module", "session"])
 def test_what_a_wider_fixture_overrides_goes_when_it_fails(run: Run, scope: str) -> None:
     """
-    Also in other modules; what another fixture has set that it asked for stays.
+    When a wider fixture fails, its overrides are undone, and those of another fixture that it has requested stay.
     """
     run(
         test_it=f"""
@@ -423,7 +423,7 @@ def test_what_a_wider_fixture_overrides_goes_when_it_fails(run: Run, scope: str)
 
 def test_cleaning_up_brings_back_the_override_of_a_wider_fixture(run: Run) -> None:
     """
-    A test that sets a flag again, which its module overrides, fails and takes nothing from the next one.
+    A test that sets a flag which a module's fixture overrides fails, and the next test has the value of the fixture.
     """
     run(
         test_it="""
@@ -443,7 +443,7 @@ def test_cleaning_up_brings_back_the_override_of_a_wider_fixture(run: Run) -> No
 
 def test_a_registry_of_the_test_is_its_own(run: Run) -> None:
     """
-    What is set in a registry that the test has made hurts nobody, even if it outlives the test.
+    An override in a registry that the test has made does not fail it, even if the registry outlives the test.
     """
     run(
         test_it="""
@@ -459,7 +459,7 @@ def test_a_registry_of_the_test_is_its_own(run: Run) -> None:
 
 def test_a_module_imported_by_the_test_is_not(run: Run, pytester: pytest.Pytester) -> None:
     """
-    The registry of a module lives on for other tests, even if this one was the first to import it.
+    An override in the registry of a module fails the test, even if the test was the first to import the module.
     """
     pytester.makepyfile(late=APP)
     result = run(
@@ -480,7 +480,7 @@ def test_a_module_imported_by_the_test_is_not(run: Run, pytester: pytest.Pyteste
 
 def test_modules_are_looked_through_once(run: Run) -> None:
     """
-    Whatever the number of registries that a test makes: a large program has a hundred thousand names.
+    Modules are searched for registries once for a test, however many registries the test makes.
     """
     run(
         test_it="""
@@ -515,7 +515,7 @@ def test_a_registry_at_rest_is_not_looked_through_again(
     flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Late in a long run thousands are alive.
+    The flags of a registry that has not changed since the last check are not looked through again.
     """
     rate = flags.dyn_int("rate_limit", 50)
     looked: list[dflag.Flag[object]] = []
@@ -538,7 +538,7 @@ def test_a_registry_at_rest_is_not_looked_through_again(
 
 def test_unittest_classes_are_held_to_it_too(run: Run) -> None:
     """
-    Under pytest a TestCase has the marker and the detection like any test.
+    Under pytest, a `TestCase` has the marker and the check for overrides left behind, like any test.
     """
     run(
         test_it="""
@@ -595,7 +595,7 @@ def test_threads_and_tasks_see_the_override(run: Run) -> None:
 
 def test_workers_of_xdist_do_not_meet(run: Run) -> None:
     """
-    Tests spread over processes each have their own overrides and findings.
+    Workers of xdist do not see each other's overrides, and an override left behind fails its own test.
     """
     result = run(
         "-p",
@@ -617,7 +617,7 @@ def test_workers_of_xdist_do_not_meet(run: Run) -> None:
 
 def test_volume_is_published_as_the_kubelet_does(run: Run) -> None:
     """
-    The fixture gives a volume of the test's own.
+    `configmap_volume` gives each test an empty volume of its own, which publishes values by the link ``..data``.
     """
     run(
         test_it="""
