@@ -75,7 +75,7 @@ def test_every_event_has_bool_flags_and_checksums(events: list[dict[str, Any]]) 
 
 def test_an_event_in_a_pin_has_what_its_code_read(events: list[dict[str, Any]], flags: dflag.FlagRegistry) -> None:
     """
-    An event inside a pin has the values, number and checksums of the pinned revision, although a newer one is in force.
+    An event inside a pin has the values, revision and checksums of the pin, although a newer revision is in force.
     """
     new_path = flags.dyn_bool("new_path", False)
     sentry.add_context(flags)
@@ -112,7 +112,7 @@ def test_the_event_of_a_fault_is_not_added_to(
     events: list[dict[str, Any]], flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Sentry's event about a failure to add flags gets no flags itself, or failures would cause each other without end.
+    Sentry's event about a failure to add flags gets no flags, so that failures do not repeat; the next event has them.
     """
     faults = 0
 

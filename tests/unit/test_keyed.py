@@ -50,7 +50,7 @@ def _share(threshold: int, value: Any, rule: str = "share") -> KeyedValue:
 
 def test_without_rules_every_key_has_the_plain_value(rate: DynamicFlag[int]) -> None:
     """
-    A keyed flag without rules answers each key with its plain value, which follows `set` and `reset`.
+    `for_()` of a keyed flag without rules returns the plain value for each key, which follows `set()` and `reset()`.
     """
     assert rate.for_("acme") == 50
     rate.set(70)
@@ -71,7 +71,7 @@ def test_named_keys_have_their_own_value(registry: FlagRegistry, rate: DynamicFl
 
 def test_a_share_is_drawn_by_the_published_formula(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
     """
-    A key is inside a share when the first four bytes of the hash of name, zero byte and key are below the threshold.
+    A key is inside a share if the first 4 bytes of the SHA-256 of rule name, zero byte and key are below the threshold.
     """
     _key(registry, rate, _share(TENTH, 500, "ten"))
     keys = [f"tenant-{number}" for number in range(2_000)]

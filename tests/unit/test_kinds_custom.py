@@ -47,7 +47,7 @@ DAY = datetime.date(2030, 1, 1)
 
 
 def test_a_custom_flag_takes_what_its_parser_does(flags: dflag.FlagRegistry) -> None:
-    """The parser gets texts from a source, stripped, and from `set_text()`; `set()` takes a value without it."""
+    """The parser gets texts from a source, stripped, and from `set_text()`; `set()` takes a value as it is."""
     size = flags.dyn_custom("size", Size(5), "Size", parse=_read_size, format=_write_size)
     day = flags.dyn_custom("day", DAY, parse=datetime.date.fromisoformat)
     revision = flags.apply({"size": b" 2Ki\n", "day": "2031-06-30"}, source="s")

@@ -182,7 +182,7 @@ def test_a_multiple_is_one_in_decimal(keyword: str, step: float, multiples: list
 
 def test_a_dynamic_reference_leads_to_its_anchor() -> None:
     """
-    A schema that refers to itself with ``$dynamicRef`` holds at each level.
+    A schema that refers to itself with ``$dynamicRef`` is applied at each level of the value.
     """
     children = {"type": "array", "items": {"$dynamicRef": "#node"}}
     kind = json_kind({"$dynamicAnchor": "node", "type": "object", "properties": {"children": children}})

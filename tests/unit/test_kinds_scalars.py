@@ -139,7 +139,7 @@ def test_float_refuses_other_texts(text: str) -> None:
 @pytest.mark.parametrize("word", ["true", "T", "Yes", "y", "ON", "1"])
 def test_bool_reads_words_in_any_case(word: str) -> None:
     """
-    Words for true are true in any case.
+    The words for true are read as true in any case.
     """
     assert BOOL.parse(word) is True
 
@@ -147,7 +147,7 @@ def test_bool_reads_words_in_any_case(word: str) -> None:
 @pytest.mark.parametrize("word", ["false", "F", "No", "n", "OFF", "0"])
 def test_bool_reads_words_for_false(word: str) -> None:
     """
-    Words for false are false in any case.
+    The words for false are read as false in any case.
     """
     assert BOOL.parse(word) is False
 
@@ -224,7 +224,7 @@ def test_enum_refuses_an_ambiguous_fold() -> None:
 )
 def test_values_of_another_type_are_refused(kind: Kind[Any], value: object) -> None:
     """
-    A Python value of another type is never converted silently.
+    A Python value of another type is refused and not converted.
     """
     with pytest.raises(Problem):
         kind.convert(value)

@@ -200,7 +200,7 @@ def test_draft_3_has_another_time() -> None:
 
 
 def test_formats_do_not_depend_on_what_is_installed() -> None:
-    """Without the packages that jsonschema would ask, values and schemas are held to the same formats."""
+    """Without the packages that jsonschema uses for formats, bad texts and a bad ``$id`` are still refused."""
     cases = [(name, texts[0]) for name, texts in INVALID.items()]
     program = f"""
 import sys

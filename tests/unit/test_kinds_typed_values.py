@@ -313,7 +313,7 @@ def test_a_checksum_of_ordinary_values_is_that_of_their_text() -> None:
 
 
 def test_all_of_a_value_is_written_whatever_it_holds() -> None:
-    """The exact text of a value, over which checksums are, has its parts of every type, also those a dump hides."""
+    """The exact text of a value, which checksums use, has its parts of every type, also those that a dump hides."""
 
     @dataclasses.dataclass
     class Part:
@@ -393,7 +393,7 @@ class Tagged(TypedDict):
 
 
 def test_a_deep_copy_shares_nothing_with_the_flag() -> None:
-    """A deep copy of a value shares no models or sets with the flag, and copies an object that it holds twice once."""
+    """A deep copy shares no models or sets with the flag's value, and copies an object that is in it twice once."""
     flags = dflag.FlagRegistry()
     tagged = flags.dyn_json("tagged", {"tags": ["a"], "counted": {}}, type=Tagged)
     copied = copy.deepcopy(tagged.get())

@@ -217,7 +217,7 @@ def _collected_at_the_end() -> Iterator[None]:
     gc.enable()
 
 
-@pytest.mark.filterwarnings("always::DeprecationWarning")  # so that it is shown and not raised
+@pytest.mark.filterwarnings("always::DeprecationWarning")  # so that it is shown, not raised
 @pytest.mark.usefixtures("collected_at_the_end")
 def test_no_foreign_code_runs_under_a_lock_of_ours(guard: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
     """
@@ -240,7 +240,7 @@ def test_no_foreign_code_runs_under_a_lock_of_ours(guard: Guard, monkeypatch: py
         assert flags.dyn_int("late", 1).get() == 4
         for number in range(120):  # beyond what the history keeps
             model.set(watched.model_type(number // 2))  # every other one as an equal value that is another object
-        with isolated(flags):  # with nothing to bring back but what was refused
+        with isolated(flags):  # with nothing to bring back but a refused value
             flags.apply({"rate": "13"}, source="refused")
         with isolated(flags):
             flags.apply({"model": '{"size": 10}', "rate": "13", "port": "7"}, source="inside")
@@ -296,7 +296,7 @@ def test_a_rule_that_is_outrun_runs_under_no_lock(guard: Guard) -> None:
             runs.append(snapshot[rate])
             outrunning = threading.Thread(target=write, args=(len(runs),))
             outrunning.start()
-            outrunning.join(0.2)  # the last one has to wait for the turn
+            outrunning.join(0.2)  # the last thread has to wait for its turn
             waiting.append(outrunning)
 
     waiting: list[threading.Thread] = []
@@ -343,7 +343,7 @@ def test_a_log_handler_that_hangs_holds_up_no_expiry(flags: dflag.FlagRegistry) 
     entered, leave = threading.Event(), threading.Event()
 
     class Handler(logging.Handler):
-        def handle(self, record: logging.LogRecord) -> bool:  # without the handler's lock, which holds up everybody
+        def handle(self, record: logging.LogRecord) -> bool:  # without the handler's lock, for which other threads wait
             if "expired" in record.getMessage():
                 entered.set()
                 leave.wait(DEADLINE_SECONDS)

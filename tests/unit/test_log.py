@@ -125,10 +125,10 @@ def test_the_line_stays_one_line() -> None:
 
 
 def test_many_threads_and_a_forked_child_print_one_line() -> None:
-    """The line comes once in a process, and a forked child does not repeat it."""
+    """A process prints the line once, from whichever thread, and a forked child does not repeat it."""
     lines = _stderr(
         "import os, sys, threading, warnings\n" + WARN + "sys.setswitchinterval(1e-6)\n"
-        "warnings.simplefilter('ignore')\n"  # Python's own at a fork, while a thread that was joined is still ending
+        "warnings.simplefilter('ignore')\n"  # Python warns at a fork while a joined thread still ends
         "barrier = threading.Barrier(8)\n"
         "def warn():\n"
         "    barrier.wait()\n"

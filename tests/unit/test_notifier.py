@@ -56,7 +56,7 @@ def test_a_callback_that_raises_is_counted_and_the_next_one_runs(
     fail = mock.Mock(side_effect=error)
     notifier.queue.append(Delivery(fail, "fail", "rate"))
     notifier.queue.append(Delivery(mock.Mock(side_effect=OSError("hush")), "hide", "key", secret=True))
-    notifier.queue.append(Delivery(mock.Mock(side_effect=OSError("full")), "the report"))  # no flag's callback
+    notifier.queue.append(Delivery(mock.Mock(side_effect=OSError("full")), "the report"))  # not a callback of a flag
     notifier.queue.append(Delivery(ran.set, "run"))
     notifier.resume()
     assert notifier.flush(DEADLINE_SECONDS)

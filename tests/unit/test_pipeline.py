@@ -42,7 +42,7 @@ def test_a_text_takes_every_step_in_order() -> None:
     assert seen == ["8k", 8, 16]
     with pytest.raises(dflag.ValidationError, match=r"flag 'rate': expected an int of at most 20, got '11k' \(file\)"):
         pipeline.read("rate", "11k", "file")
-    assert seen[3:] == ["11k", 11]  # the validator is not asked
+    assert seen[3:] == ["11k", 11]  # the validator is not called
 
 
 def test_a_python_value_begins_behind_the_parser() -> None:
@@ -92,7 +92,7 @@ def test_nothing_of_a_secret_hangs_on_its_error(caplog: pytest.LogCaptureFixture
 
 
 def test_a_pipeline_never_changes() -> None:
-    """`with_validator()` and `concealed()` return another pipeline; ``secret=False`` holds when it is concealed."""
+    """`with_validator()` and `concealed()` change only what they return; ``secret=False`` is never concealed."""
     pipeline = Pipeline(_kinds.INT)
     refuse = mock.Mock(side_effect=[None, ValueError("no")])
     stricter = pipeline.with_validator(refuse, "rate", 1)
@@ -180,7 +180,7 @@ def test_the_values_in_a_schema_of_a_secret_are_in_no_message(flags: dflag.FlagR
 def test_no_declaration_quotes_a_secret(
     flags: dflag.FlagRegistry, kind: str, options: dict[str, Any], message: str
 ) -> None:
-    """Neither the message nor a cause holds the default, the choices or the limits of a secret flag."""
+    """Neither the error of a declaration nor its cause quotes the default, choices or limits of a secret flag."""
     default: object = {"json": "x", "int": 1, "map": {}}.get(kind, "hunter2")
     with pytest.raises(dflag.DefinitionError) as caught:
         getattr(flags, kind)("key", default, secret=True, **options)
@@ -245,7 +245,7 @@ def test_a_schema_holds_for_what_the_mutator_returns(flags: dflag.FlagRegistry, 
 
 
 def test_a_published_schema_refuses_nothing_that_a_mutator_mends(flags: dflag.FlagRegistry) -> None:
-    """The published schema of a flag with a mutator leaves out the schema that holds for what the mutator returns."""
+    """The published schema of a flag with a mutator omits the flag's schema, which is for what the mutator returns."""
     flag = flags.json("batch", {}, schema={"required": ["size"]}, mutator=lambda value: {"size": 1, **value})
 
     assert "required" not in json.dumps(of_flag(flag))

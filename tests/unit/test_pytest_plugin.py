@@ -63,7 +63,7 @@ def test_pytest_finds_the_plugin_by_itself() -> None:
 
 def test_an_older_pytest_loads_the_plugin() -> None:
     """
-    The plugin can be imported with the names that pytest 6 has, as it is loaded in every test run next to dflag.
+    The plugin, which each test run with dflag installed loads, can be imported with an older pytest and pluggy.
     """
     program = """
     import pluggy, pytest
