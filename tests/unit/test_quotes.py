@@ -1,5 +1,5 @@
 """
-Whether a message says a secret value, or a part of one.
+Whether a message quotes a secret value, or a part of one.
 """
 
 from __future__ import annotations
@@ -71,24 +71,24 @@ def _endless() -> list[Any]:
     ids=lambda value: type(value).__name__,
 )
 def test_a_part_of_a_value_is_found_whatever_holds_it(value: object) -> None:
-    """A validator may quote an attribute of a model as well as the whole of it."""
+    """`may_quote()` finds a quoted part of a value, whether it is an item, a key or an attribute, at any depth."""
     assert may_quote([f"the password {HIDDEN!r} is too short"], [value])
     assert not may_quote(["the password is too short"], [value])
 
 
 @pytest.mark.parametrize(("said", "expected"), [("pin 12", True), ("of 123 digits", False), ("", False)])
 def test_a_short_value_counts_as_a_word_alone(said: str, expected: bool) -> None:
-    """Most messages hold some longer word with it."""
+    """A short value counts as quoted only where it is a word of its own, not as a part of a longer word."""
     assert may_quote([said], ["12", ""]) is expected
 
 
 @pytest.mark.parametrize("value", [_endless(), _Lazy(), [0] * 10_001], ids=["endless", "raises", "too many"])
 def test_what_cannot_be_told_counts_as_quoted(value: object) -> None:
-    """A message is left out rather than shown with a secret in it."""
+    """A value counts as quoted if it cannot be searched: it contains itself, raises, or has too many parts."""
     assert may_quote(["too short"], [value])
 
 
 def test_a_long_text_is_not_searched() -> None:
-    """A megabyte of a message would take long."""
+    """A message of more than 10,000 characters is not searched, and counts as quoting the value."""
     assert may_quote(["x" * 10_001], [HIDDEN])
     assert not may_quote(["x" * 10_000], [HIDDEN])

@@ -1,5 +1,5 @@
 """
-Counting which flags are read, for a while.
+Counting which flags a program reads, for a limited time.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 
 @pytest.fixture(name="counting", autouse=True)
 def _counting() -> Iterator[None]:
-    """End what a test has begun."""
+    """Stop the counting that a test has begun."""
     yield
     stop_counting()
 
 
 def test_reads_are_counted_for_a_while(flags: dflag.FlagRegistry) -> None:
     """
-    Of static, dynamic and keyed flags, through methods that were taken before as well; the values are right.
+    Reads of static, dynamic and keyed flags are counted until counting stops, and still return the right values.
+    A method that was bound before is counted too, and a second `count_reads()` does not reset the counts.
     """
     port, rate = flags.int("port", 1), flags.dyn_int("rate", 2)
     limit, unread = flags.dyn_int("limit", 3, by="tenant"), flags.dyn_int("unread", 4)
@@ -40,7 +41,7 @@ def test_reads_are_counted_for_a_while(flags: dflag.FlagRegistry) -> None:
     assert counts is not None
     assert counts.reads == {port: 1, rate: 3, limit: 2, unread: 0}
     assert 0 < counts.seconds_left <= 60
-    count_reads(60)  # goes on
+    count_reads(60)  # does not begin again
     rate.get()
     stop_counting()
     rate.get()
@@ -51,7 +52,7 @@ def test_reads_are_counted_for_a_while(flags: dflag.FlagRegistry) -> None:
 
 def test_it_ends_by_itself_and_leaves_nothing(flags: dflag.FlagRegistry) -> None:
     """
-    At the end of the time the code of the methods is the very one from before, and the thread is gone.
+    When its time is over, the counting ends and the methods have their original code objects again.
     """
     plain = dflag.DynamicFlag.get.__code__, dflag.StaticFlag.get.__code__, dflag.DynamicFlag.for_.__code__
     threads = set(threading.enumerate())
@@ -70,7 +71,7 @@ def _codes() -> tuple[object, ...]:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_does_not_count(flags: dflag.FlagRegistry) -> None:
     """
-    Nothing would ever end the counting there.
+    A forked child does not count reads, because no thread would end the counting there; the parent goes on.
     """
     rate, plain = flags.dyn_int("rate", 1), _codes()
     count_reads(60)

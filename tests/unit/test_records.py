@@ -1,5 +1,5 @@
 """
-The records that a registry hands out.
+The records that a registry returns.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def _expected(*pairs: tuple[bytes, bytes]) -> str:
     """
-    Compute the checksum as the contract spells it out.
+    Return the documented checksum of pairs of keys and values.
     """
     digest = hashlib.sha256()
     for part in (part for pair in pairs for part in pair):
@@ -35,7 +35,7 @@ def _expected(*pairs: tuple[bytes, bytes]) -> str:
 
 def test_a_checksum_is_over_the_lengths_and_bytes_of_sorted_keys_and_values(flags: dflag.FlagRegistry) -> None:
     """
-    Whatever the order and the type of the values, and whether a flag has the key or not.
+    A checksum covers the lengths and bytes of keys and values, sorted by key, also of keys that no flag has.
     """
     flags.dyn_int("rate", 1)
     revision = flags.apply({"rate": " 5\n", "Zeta": b"\xff\0", "name": "caf\u00e9"}, source="s")
@@ -46,7 +46,7 @@ def test_a_checksum_is_over_the_lengths_and_bytes_of_sorted_keys_and_values(flag
 
 def test_no_two_sets_run_into_each_other(flags: dflag.FlagRegistry) -> None:
     """
-    The lengths keep what is a key's from being taken for a value's.
+    Different sets have different checksums, even if their keys and values make the same text when joined.
     """
     given: list[dict[str, Raw]] = [{"a": "bc"}, {"ab": "c"}, {"a": "b", "c": ""}, {"a": "", "b": "c"}, {"a": "1:b1:c"}]
     checksums = {flags.apply(values, source="s").checksum for values in given}
@@ -56,7 +56,7 @@ def test_no_two_sets_run_into_each_other(flags: dflag.FlagRegistry) -> None:
 
 def test_what_is_no_flags_is_left_out(flags: dflag.FlagRegistry) -> None:
     """
-    Keys that begin with a dot, that are ignored, and what cannot be read: none may differ from pod to pod.
+    A checksum leaves out keys that begin with a dot, ignored keys, and values that cannot be read.
     """
     values: dict[str, Raw] = {"rate": "5", ".dot": "x", "_example": "x", "doc.txt": "x", "bad": Unreadable("a FIFO")}
     updater = dflag.Updater(
@@ -69,7 +69,7 @@ def test_what_is_no_flags_is_left_out(flags: dflag.FlagRegistry) -> None:
 
 def test_a_text_that_is_no_unicode_has_a_checksum_too(flags: dflag.FlagRegistry) -> None:
     """
-    A lone surrogate, as JSON can spell it, is a bad value and no failure of the record.
+    A text with a lone surrogate, as JSON can spell it, is a rejected value, and its revision has a checksum.
     """
     flags.dyn_int("rate", 1)
     revision = flags.apply({"rate": "\ud800"}, source="s")
@@ -83,7 +83,7 @@ def test_a_volume_and_its_values_have_one_checksum(
     flags: dflag.FlagRegistry, volume: ConfigMapVolume, as_text: bool
 ) -> None:
     """
-    Files are bytes and an object's data are texts: the checksum is over the same bytes.
+    A volume has the same checksum as an object with the same values, given as texts or as bytes.
     """
     data = {"rate": "5", "name": "café"}
     volume.write(data)
@@ -96,7 +96,7 @@ def test_a_volume_and_its_values_have_one_checksum(
 
 def test_a_document_has_the_checksum_of_its_texts(flags: dflag.FlagRegistry, tmp_path: Path) -> None:
     """
-    Comments, order and spacing do not count, and a native value counts by its text.
+    The checksum of a document covers keys and the texts of values, not comments, order, spacing or native values.
     """
     path = tmp_path / "app.yaml"
     path.write_text("# later\nrate:   5\nname: no\n", encoding="utf-8")
@@ -108,7 +108,7 @@ def test_a_document_has_the_checksum_of_its_texts(flags: dflag.FlagRegistry, tmp
 
 @pytest.fixture(name="records")
 def _records(flags: dflag.FlagRegistry) -> list[Any]:
-    """One record of each class, of values among which one is secret."""
+    """Return one record of each class, made from values of which one is secret."""
     flags.dyn_string("token", "", secret=True)
     hosts = flags.dyn_string_list("hosts", ["a"])
     source = MemorySource({"token": "hush", "hosts": "b", "_rules.yaml": "- {name: new, set: {hosts: c}}"})
@@ -120,7 +120,7 @@ def _records(flags: dflag.FlagRegistry) -> list[Any]:
 
 
 def test_every_record_can_be_copied_pickled_and_hashed(records: list[Any]) -> None:
-    """A record is plain data: what is made of it is equal to it."""
+    """A copied or unpickled record equals the original and has its hash; `replace()` and `asdict()` work too."""
     for record in records:
         for other in (copy.copy(record), copy.deepcopy(record), pickle.loads(pickle.dumps(record))):  # noqa: S301 - ours
             assert other == record
@@ -130,7 +130,7 @@ def test_every_record_can_be_copied_pickled_and_hashed(records: list[Any]) -> No
 
 
 def test_a_mapping_of_a_record_says_that_it_is_read_only(flags: dflag.FlagRegistry) -> None:
-    """The message fits what is no value of a flag, and its way out works."""
+    """Changing a record's mapping raises an error that names `copy.deepcopy()`, and the deep copy can be changed."""
     flags.dyn_int("rate", 1)
     rejected: Any = flags.apply({"rate": "many"}, source="s").rejected
 
@@ -142,7 +142,7 @@ def test_a_mapping_of_a_record_says_that_it_is_read_only(flags: dflag.FlagRegist
 
 
 def test_a_copied_revision_has_its_checksum_and_no_values(records: list[Any]) -> None:
-    """The raw values, some of which are secret, do not go along."""
+    """A copied or pickled revision keeps its checksum; the pickle and `asdict()` do not hold secret raw values."""
     revision = records[0]
     pickled = pickle.dumps(revision)
     assert b"hush" not in pickled
@@ -152,7 +152,7 @@ def test_a_copied_revision_has_its_checksum_and_no_values(records: list[Any]) ->
 
 
 def test_a_refusal_is_pickled_with_its_revision(flags: dflag.FlagRegistry) -> None:
-    """What was refused can be read where the pickle is."""
+    """An unpickled revision has the same message for a rejected value, and the same hash."""
     flags.dyn_int("rate", 1)
     revision = flags.apply({"rate": "many"}, source="s")
     other = pickle.loads(pickle.dumps(revision))  # noqa: S301 - made here

@@ -1,5 +1,5 @@
 """
-Declaring flags and looking them up; what concerns several of them.
+Declaring flags, looking them up, and what concerns several flags.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ DEADLINE_SECONDS = 5.0
 
 def test_registry_is_a_collection_of_flags_by_name(flags: dflag.FlagRegistry) -> None:
     """
-    Iteration is in name order; an unknown name comes with a hint.
+    A registry iterates over its flags in name order; the error for an unknown name has a hint.
     """
     b, a = flags.int("b", 1), flags.dyn_int("a", 1)
     assert [*flags] == [a, b]
@@ -49,7 +49,7 @@ def test_registry_is_a_collection_of_flags_by_name(flags: dflag.FlagRegistry) ->
 @pytest.mark.parametrize("name", ["", ".hidden", "a b", "a/b", "ü", "a" * 254, 5])
 def test_names_that_no_configmap_key_could_have_are_refused(flags: dflag.FlagRegistry, name: str) -> None:
     """
-    At the declaration, not when the first ConfigMap comes.
+    Declaring a flag under a name that no ConfigMap key can have raises an error.
     """
     with pytest.raises(dflag.DefinitionError, match="expected a name of 1 to 253 characters"):
         flags.int(name, 1)
@@ -57,7 +57,7 @@ def test_names_that_no_configmap_key_could_have_are_refused(flags: dflag.FlagReg
 
 def test_second_declaration_says_where_the_first_stands(flags: dflag.FlagRegistry) -> None:
     """
-    File and line of the program's own code.
+    Declaring a name twice raises an error with the file and line of the first declaration.
     """
     flags.int("port", 1)
     with pytest.raises(dflag.DuplicateFlagError, match=r"'port' is already declared at .*test_registry.py:\d+"):
@@ -66,7 +66,7 @@ def test_second_declaration_says_where_the_first_stands(flags: dflag.FlagRegistr
 
 def test_faults_in_a_declaration_are_definition_errors(flags: dflag.FlagRegistry) -> None:
     """
-    And a refused declaration declares nothing.
+    A wrong option or default raises `DefinitionError`, and the refused declaration declares nothing.
     """
     with pytest.raises(dflag.DefinitionError, match="expected min <= max"):
         flags.int("a", 1, min=5, max=3)
@@ -89,7 +89,7 @@ def test_faults_in_a_declaration_are_definition_errors(flags: dflag.FlagRegistry
 
 def test_pipeline_goes_in_order(flags: dflag.FlagRegistry) -> None:
     """
-    Input mutator, parser, mutator, choices and limits, validators, commit, callbacks.
+    A text passes the input mutator, parser, mutator, limits, validators, commit and callbacks, in this order.
     """
     seen: list[object] = []
 
@@ -114,7 +114,7 @@ def test_pipeline_goes_in_order(flags: dflag.FlagRegistry) -> None:
 
 def test_validator_added_later_checks_the_default_at_once(flags: dflag.FlagRegistry) -> None:
     """
-    One that the default does not pass is not added.
+    A validator that refuses the default raises when it is added, and is not added.
     """
     rate = flags.dyn_int("rate", 1)
     with pytest.raises(dflag.DefinitionError, match="flag 'rate': odd, got 1"):
@@ -133,7 +133,7 @@ def test_validator_that_fails_rejects_and_is_reported(
     flags: dflag.FlagRegistry, fault: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    Whatever it raises, the value is refused, and the log says whose fault it is.
+    When a validator raises anything but ValueError, the value is refused and the log says to raise ValueError.
     """
 
     def check(value: int) -> None:
@@ -149,7 +149,7 @@ def test_validator_that_fails_rejects_and_is_reported(
 
 def test_deprecated_flag_warns_once(flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture) -> None:
     """
-    Developers get a DeprecationWarning, operators a line in the log.
+    A deprecated flag that is set twice logs one warning, with the layer that set it first.
     """
     old = flags.dyn_int("old", 1, deprecated="use new", owner="team", expires=datetime.date(2030, 1, 1))
     assert (old.deprecated, old.owner, old.expires, old.secret) == ("use new", "team", datetime.date(2030, 1, 1), False)
@@ -160,7 +160,7 @@ def test_deprecated_flag_warns_once(flags: dflag.FlagRegistry, caplog: pytest.Lo
 
 def test_a_deprecated_flag_of_a_library_warns_once(flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture) -> None:
     """
-    Setting it before and after it is bound is setting one flag.
+    A deprecated flag of a library that is set before and after it is bound logs one warning.
     """
     old = dflag.dyn_int(1, deprecated="use new")
     old.set(2)
@@ -185,7 +185,8 @@ def test_the_warning_of_a_deprecated_flag_names_the_line_that_sets_it(
     flags: dflag.FlagRegistry, set_flag: Callable[[dflag.FlagRegistry], object]
 ) -> None:
     """
-    Python shows it for the main module alone, by default.
+    The DeprecationWarning names the file that sets the flag, however it is set.
+    By default Python shows such a warning only if that file is the main module.
     """
     flags.dyn_int("old", 1, deprecated="use new")
     with warnings.catch_warnings(record=True) as caught:
@@ -202,7 +203,7 @@ def _enter(block: AbstractContextManager[object]) -> None:
 
 def test_truth_of_a_flag_is_an_error(flags: dflag.FlagRegistry) -> None:
     """
-    It would always be true, which nobody means.
+    `bool()` of a flag raises a TypeError that says to write `.get()`, because a flag object is always true.
     """
     with pytest.raises(TypeError, match=r"write \.get\(\)"):
         bool(flags.dyn_bool("verbose", default=False))
@@ -210,7 +211,7 @@ def test_truth_of_a_flag_is_an_error(flags: dflag.FlagRegistry) -> None:
 
 def test_apply_takes_texts_and_bytes_alone(flags: dflag.FlagRegistry) -> None:
     """
-    Anything else is a fault of the caller, not a bad value.
+    `apply()` raises a TypeError if a value is neither str nor bytes: this is an error of the caller.
     """
     with pytest.raises(TypeError, match="expected str names and str or bytes values"):
         flags.apply({"a": 1}, source="s")  # type: ignore[dict-item]
@@ -218,7 +219,7 @@ def test_apply_takes_texts_and_bytes_alone(flags: dflag.FlagRegistry) -> None:
 
 def test_snapshot_stays_as_it_is(flags: dflag.FlagRegistry) -> None:
     """
-    It is looked up by flag and by name, and names what it does not know.
+    A snapshot keeps its values, is looked up by flag and by name, and raises for a flag that it does not have.
     """
     rate = flags.dyn_int("rate", 1)
     snap = flags.snapshot()
@@ -235,7 +236,7 @@ def test_snapshot_stays_as_it_is(flags: dflag.FlagRegistry) -> None:
 
 def test_pins_nest_and_end(flags: dflag.FlagRegistry) -> None:
     """
-    An inner pin begins with what the outer one shows; what is set meanwhile shows after the block.
+    An inner pin begins with the values of the outer one, and a value that is set meanwhile shows after the block.
     """
     rate, other = flags.dyn_int("rate", 1), flags.dyn_int("other", 1)
     stranger = dflag.FlagRegistry().dyn_int("rate", 7)
@@ -256,7 +257,7 @@ def test_pins_nest_and_end(flags: dflag.FlagRegistry) -> None:
 
 def test_task_that_outlives_its_pin_sees_live_values(flags: dflag.FlagRegistry) -> None:
     """
-    While the block is open, tasks and threads begun inside see it; threads begun elsewhere do not.
+    A task that outlives its pin reads live values; `asyncio.to_thread()` reads pinned ones, a new thread live ones.
     """
     rate = flags.dyn_int("rate", 1)
     outer, inner = dflag.FlagRegistry(), rate
@@ -284,7 +285,7 @@ def test_callbacks_run_in_order_and_each_on_its_own(
     flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    One that raises is logged and counted, and harms no other; none runs without a real change.
+    Callbacks run in order and only for real changes; one that raises is logged and counted, and the others run.
     """
     rate = flags.dyn_int("rate", 1)
     seen: list[tuple[int, int]] = []
@@ -306,7 +307,7 @@ def test_callbacks_run_in_order_and_each_on_its_own(
 
 def test_flush_from_a_callback_does_not_wait_for_itself(flags: dflag.FlagRegistry) -> None:
     """
-    It says that not all is delivered.
+    `flush()` in a callback returns False instead of waiting for that callback.
     """
     rate = flags.dyn_int("rate", 1)
     answers: list[bool] = []
@@ -320,7 +321,7 @@ def test_coroutine_callbacks_and_changes_arrive_on_their_loop(
     flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    In order, among the others; once the loop is closed they are dropped with a word.
+    Coroutine callbacks run on their event loop, `changes()` yields there too, and the log says when the loop is gone.
     """
     rate = flags.dyn_int("rate", 1)
     seen: list[object] = []
@@ -353,9 +354,9 @@ def test_a_callback_whose_loop_is_gone_is_dropped_for_good(
     flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    It is logged once, and goes with its loop as soon as another one is added.
+    A callback whose event loop is closed is logged once, and is dropped with its loop when another one is added.
 
-    So a program that starts several times, as in its tests, gathers none.
+    So a program that starts several times, as in its tests, does not accumulate them.
     """
     rate = flags.dyn_int("rate", 1)
 
@@ -377,7 +378,7 @@ def test_a_callback_whose_loop_is_gone_is_dropped_for_good(
 
 def test_the_end_of_changes_is_the_end_for_all_who_wait(flags: dflag.FlagRegistry) -> None:
     """
-    Several tasks may share one iterator.
+    `aclose()` of `changes()` ends the iteration of all tasks that share the iterator.
     """
     rate = flags.dyn_int("rate", 1)
 
@@ -397,7 +398,7 @@ def test_the_end_of_changes_is_the_end_for_all_who_wait(flags: dflag.FlagRegistr
 
 def test_coroutine_callback_needs_a_running_loop(flags: dflag.FlagRegistry) -> None:
     """
-    Without one it could never run, nor could changes() be read.
+    Without a running event loop, `changes()` and `on_change()` of a coroutine function raise `DefinitionError`.
     """
     rate = flags.dyn_int("rate", 1)
 
@@ -412,7 +413,7 @@ def test_coroutine_callback_needs_a_running_loop(flags: dflag.FlagRegistry) -> N
 
 def test_time_limits_are_for_dynamic_flags_and_above_zero(flags: dflag.FlagRegistry) -> None:
     """
-    A static flag would change while the program runs.
+    `set()` with `ttl_seconds` raises for a static flag, and if the time is not finite or not above 0.
     """
     with pytest.raises(dflag.StaticFlagError):
         flags.int("port", 1).set(2, ttl_seconds=5)
@@ -425,7 +426,7 @@ def test_time_limits_are_for_dynamic_flags_and_above_zero(flags: dflag.FlagRegis
 
 def test_public_names_are_what_is_importable() -> None:
     """
-    The list is sorted, complete, and without the short names for unbound flags.
+    `dflag.__all__` is sorted, can be imported, and does not have the short names for unbound flags.
     """
     assert sorted(dflag.__all__) == list(dflag.__all__)
     assert all(hasattr(dflag, name) for name in dflag.__all__)
@@ -437,7 +438,7 @@ def test_public_names_are_what_is_importable() -> None:
 
 def test_callback_errors_are_counted_by_flag(flags: dflag.FlagRegistry) -> None:
     """
-    A callback that raises counts; what is handed out is a copy.
+    `callback_errors()` returns, as a copy, how many callbacks of each flag have raised.
     """
     bad = flags.dyn_int("bad", 0, on_change=lambda old, new: 1 // 0)
     flags.dyn_int("good", 0, on_change=lambda old, new: None).set(1)
@@ -451,7 +452,7 @@ def test_callback_errors_are_counted_by_flag(flags: dflag.FlagRegistry) -> None:
 
 def test_names_are_listed_before_they_are_imported() -> None:
     """
-    What is imported at its first use is there for `dir` and for the manual from the beginning.
+    `dir()` of a package lists the names that are imported only at their first use.
     """
     program = (
         "import dflag, dflag.sources\n"
@@ -466,7 +467,7 @@ def test_names_are_listed_before_they_are_imported() -> None:
 def test_a_static_flag_that_cannot_be_set_looks_at_no_value(
     flags: dflag.FlagRegistry, ttl_seconds: float | None
 ) -> None:
-    """What is wrong is the setting, whatever the value."""
+    """`set()` on a static flag that is frozen, or with a time limit, raises before it looks at the value."""
     workers, looked = flags.int("workers", 1), list[int]()
     workers.validator(looked.append)
     looked.clear()
@@ -479,21 +480,21 @@ def test_a_static_flag_that_cannot_be_set_looks_at_no_value(
     assert looked == []
     library = dflag.int(1)
     with pytest.raises(dflag.StaticFlagError):
-        library.set("x", ttl_seconds=5)  # type: ignore[arg-type]  # as above
+        library.set("x", ttl_seconds=5)  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_a_default_that_is_no_member_is_refused_as_any_bad_default(flags: dflag.FlagRegistry) -> None:
-    """From the error of the value, which does not quote that of a secret."""
+    """The error for a default that is not an enum member has a cause, and does not quote a secret flag's default."""
     for secret, given in ((False, ", got 'hunter2'"), (True, "")):
         with pytest.raises(dflag.DefinitionError) as caught:
-            flags.dyn_enum("mode", "hunter2", secret=secret)  # type: ignore[type-var]  # that is what is wrong
+            flags.dyn_enum("mode", "hunter2", secret=secret)  # type: ignore[type-var]  # wrong on purpose
         expected = f"flag 'mode': expected the default as a member of an enum.Enum class{given} (default)"
         assert str(caught.value) == expected
         assert isinstance(caught.value.__cause__, dflag.ValidationError)
 
 
 def test_a_name_is_what_its_text_is(flags: dflag.FlagRegistry) -> None:
-    """And not what a subclass of str says it is made of."""
+    """A name is checked by its characters, even if a subclass of str iterates over others."""
 
     class Name(str):
         __slots__ = ()
@@ -509,7 +510,7 @@ def test_a_name_is_what_its_text_is(flags: dflag.FlagRegistry) -> None:
 
 
 def test_the_same_text_as_bytes_is_no_news(flags: dflag.FlagRegistry) -> None:
-    """Neither parsed nor given a number: a source may turn to bytes, or back."""
+    """The same text, given as bytes, is not parsed again and returns the same revision."""
     name = flags.dyn_string("name", "")
     first, looked = flags.apply({"name": "é"}, source="config"), list[str]()
     name.validator(looked.append)
@@ -524,7 +525,7 @@ def test_the_same_text_as_bytes_is_no_news(flags: dflag.FlagRegistry) -> None:
 
 def test_checksum_is_the_one_of_the_go_library(flags: dflag.FlagRegistry) -> None:
     """
-    FNV-1a over names and printed values; the vectors are the Go library's own.
+    `checksum()` is FNV-1a over names and printed values; the expected values are the Go library's own.
     """
     assert flags.checksum() == "811c9dc5"
     flags.int("some_int", 1337)

@@ -1,5 +1,5 @@
 """
-The checks over several flags of a registry.
+The registry validators, which check several flags together.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _refuse(_: object) -> None:
 
 
 def test_the_first_that_refuses_ends_the_check(flags: dflag.FlagRegistry) -> None:
-    """With its own words; those behind it are not asked."""
+    """The first registry validator that refuses ends the check with its message; those after it are not called."""
     checks, asked = RegistryValidators(), list[object]()
     checks.validators = (asked.append, _refuse, asked.append)
     with pytest.raises(RegistryValidationError, match=r"refused by the registry validator .*_refuse: burst below rate"):
@@ -50,7 +50,7 @@ def test_the_first_that_refuses_ends_the_check(flags: dflag.FlagRegistry) -> Non
 
 
 def test_a_refusal_of_secrets_quotes_nothing(flags: dflag.FlagRegistry) -> None:
-    """Neither in its text nor in what hangs on it."""
+    """With `secret=True`, a refusal does not quote the validator and has neither cause nor context."""
     checks = RegistryValidators()
     checks.validators = (_refuse,)
     with pytest.raises(RegistryValidationError) as refused:
@@ -62,7 +62,7 @@ def test_a_refusal_of_secrets_quotes_nothing(flags: dflag.FlagRegistry) -> None:
 def test_another_error_than_a_refusal_refuses_too_and_is_logged(
     flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A validator that is broken accepts nothing."""
+    """A registry validator that raises another error than ValueError refuses the values, and the error is logged."""
     caplog.set_level(logging.ERROR, logger="dflag")
     checks = RegistryValidators()
     checks.validators = (lambda snapshot: snapshot["no_such_flag"],)
@@ -72,7 +72,7 @@ def test_another_error_than_a_refusal_refuses_too_and_is_logged(
 
 
 def test_a_validator_cannot_change_flags(flags: dflag.FlagRegistry) -> None:
-    """Its thread is refused for as long as it runs, and no longer."""
+    """`refuse_changes()` raises in the thread that runs a validator, and no longer once the validator has returned."""
     checks, errors = RegistryValidators(), list[DflagError]()
 
     def nested(_: object) -> None:
@@ -87,7 +87,7 @@ def test_a_validator_cannot_change_flags(flags: dflag.FlagRegistry) -> None:
 
 
 def test_an_interrupt_is_no_verdict(flags: dflag.FlagRegistry) -> None:
-    """Ctrl-C ends the program; afterwards the thread may change flags again."""
+    """KeyboardInterrupt in a validator is raised to the caller; afterwards the thread may change flags again."""
 
     def interrupt(_: object) -> None:
         raise KeyboardInterrupt
@@ -120,7 +120,7 @@ def test_an_interrupt_is_no_verdict(flags: dflag.FlagRegistry) -> None:
 def test_no_message_quotes_a_secret(
     flags: dflag.FlagRegistry, quote: Callable[[dflag.Snapshot], object], secret: bool
 ) -> None:
-    """Whatever the change is about: neither in its text, nor in what hangs on it, nor in one behind that."""
+    """A refusal leaves out the validator's message and exception if one of them, or its cause, quotes a secret."""
     flags.dyn_int("rate", 1)
     flags.dyn_string("token", "hunt\ner2", secret=True, by="tenant")
     flags.dyn_string("pin", "123", secret=True)
@@ -149,7 +149,7 @@ def test_no_message_quotes_a_secret(
 
 
 def test_the_fault_of_a_validator_is_logged_once(flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture) -> None:
-    """It is asked again at each reading; another one, and another validator's, is logged too."""
+    """A fault of a registry validator is logged once for each validator and type of exception."""
     checks, errors = RegistryValidators(), list[Exception]()
 
     def fail(_: object) -> None:
@@ -198,7 +198,7 @@ class _Broken(Mapping[str, int]):
 
 class _UnlikeError(ValueError):
     @property
-    def __cause__(self) -> BaseException:  # type: ignore[override]  # as somebody may
+    def __cause__(self) -> BaseException:  # type: ignore[override]  # as a user's class may
         raise ArithmeticError
 
 
@@ -214,7 +214,7 @@ class _UnlikeError(ValueError):
 def test_what_cannot_be_searched_for_secrets_is_left_out(
     flags: dflag.FlagRegistry, value: object, error: ValueError
 ) -> None:
-    """The refusal is one as any other."""
+    """A refusal leaves out the validator's message if the message or the secret value cannot be searched."""
     flags.dyn_custom("token", value, parse=lambda _: value, format=lambda _: "token", secret=True)
 
     def refuse(_: object) -> None:

@@ -1,5 +1,5 @@
 """
-Names of flags that are gone on purpose.
+Names of flags that were removed on purpose.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def test_a_key_that_is_left_is_reported_once_and_not_unknown(
     flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    With its date and its source, however often and from wherever it comes.
+    A retired key that sources still hold is logged once, with its date and first source, and is not unknown.
     """
     rate = flags.dyn_int("rate", 1)
     flags.retired("old", since=SINCE)
@@ -38,7 +38,9 @@ def test_a_key_that_is_left_is_reported_once_and_not_unknown(
 
 def test_it_is_no_error_where_unknown_names_are(flags: dflag.FlagRegistry) -> None:
     """
-    A ConfigMap may keep the key for as long as an older version of the program runs beside this one.
+    A retired key is not an error with `unknown="error"`.
+
+    A ConfigMap may keep the key while an older version of the program runs next to this one.
     """
     flags.retired("old", since=SINCE)
     updater = dflag.Updater(flags, MemorySource({"old": "5"}), unknown="error")
@@ -49,7 +51,7 @@ def test_it_is_no_error_where_unknown_names_are(flags: dflag.FlagRegistry) -> No
 
 def test_a_rule_that_sets_it_applies_the_rest(flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture) -> None:
     """
-    As the other keys of the source are applied; it is reported once, as retired.
+    A rule that sets a retired name applies its other values, and is logged once.
     """
     rate = flags.dyn_int("rate", 1)
     flags.retired("old", since=SINCE)
@@ -64,7 +66,7 @@ def test_a_rule_that_sets_it_applies_the_rest(flags: dflag.FlagRegistry, caplog:
 
 def test_a_map_does_not_take_its_key(flags: dflag.FlagRegistry) -> None:
     """
-    As it did not while the flag was there, whose value may be of another kind.
+    A map does not contain a retired key that fits its pattern, neither from a source nor from a rule.
     """
     limits = flags.dyn_map("limits", {}, keys="*.limit", of="int")
     flags.retired("old.limit", since=SINCE)
@@ -79,7 +81,7 @@ def test_a_map_does_not_take_its_key(flags: dflag.FlagRegistry) -> None:
 
 def test_the_name_never_comes_back(flags: dflag.FlagRegistry) -> None:
     """
-    Neither by a declaration nor by binding; nothing of the attempt is left.
+    Declaring or binding a flag with a retired name raises `DefinitionError` and leaves nothing behind.
     """
     flags.retired("old", since=SINCE)
     unbound = dflag.dyn_int(1)
@@ -102,7 +104,7 @@ def test_the_name_never_comes_back(flags: dflag.FlagRegistry) -> None:
 )
 def test_what_cannot_be_retired(flags: dflag.FlagRegistry, name: str, since: Any, message: str) -> None:
     """
-    A flag that is there, a name that is none, and a date that is none.
+    `retired()` raises for a declared flag, a retired name, an invalid name, and a date that is not a `date`.
     """
     flags.dyn_int("rate", 1)
     flags.retired("old", since=SINCE)

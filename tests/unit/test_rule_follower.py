@@ -30,7 +30,7 @@ class Program:
         source = MemorySource({"rate": "50", "_rules.yaml": RULES})
         self.updater = dflag.Updater(flags, source, facts=lambda: {"zone": self.zone})
         self.updater.initialize()
-        self.updater.refresh()  # the first facts are news
+        self.updater.refresh()  # the first facts count as changed
 
 
 def _look(rules: RuleFollower, *, is_read: bool = False) -> list[str]:
@@ -43,7 +43,7 @@ def _program(flags: dflag.FlagRegistry) -> Program:
 
 
 def test_rules_are_resolved_anew_for_other_facts_alone(program: Program) -> None:
-    """Which are asked when a source was looked at."""
+    """Rules are resolved again only if the facts, which are asked for after a source was read, have changed."""
     rules = program.updater._rules
     assert _look(rules, is_read=True) == []
     program.zone = "eu"
@@ -58,7 +58,7 @@ def test_rules_are_resolved_anew_for_other_facts_alone(program: Program) -> None
 def test_rules_that_are_due_stay_due_when_a_signal_handler_raises(
     program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At whatever line: the facts are known by then, and nothing else would have them resolved."""
+    """Rules that are due stay due when a signal handler raises, and the next refresh resolves them."""
     updater = program.updater
     for place, method in (
         (updater._feeds[0], "is_in_force"),
@@ -78,7 +78,7 @@ def test_rules_that_are_due_stay_due_when_a_signal_handler_raises(
 
 
 def test_a_forked_child_resolves_all_rules(program: Program) -> None:
-    """A thread of the parent may have been about to."""
+    """A forked child resolves all rules again at once, because the fork may have interrupted a thread that did so."""
     rules = program.updater._rules
     assert rules.due_seconds() is None
     rules.after_fork_in_child()
@@ -91,7 +91,7 @@ NOON = datetime.datetime(2026, 11, 28, 12, tzinfo=datetime.UTC)
 
 @pytest.fixture(name="ordered")
 def _ordered(flags: dflag.FlagRegistry) -> dflag.FlagRegistry:
-    """Flags of which a registry validator refuses low=20."""
+    """Return a registry whose validator refuses low=20."""
     flags.dyn_int("rate", 5)
     low = flags.dyn_int("low", 1)
 
@@ -104,7 +104,7 @@ def _ordered(flags: dflag.FlagRegistry) -> dflag.FlagRegistry:
 
 
 def test_a_rule_goes_on_to_prove_itself_beside_a_reading_that_is_refused(ordered: dflag.FlagRegistry) -> None:
-    """The search for rules to leave out only tries what would be."""
+    """A rule goes on baking, and is reverted if the program is unhealthy, while a reading is refused."""
     well = True
     source = MemorySource({"_rules.yaml": "- {name: new, from: 2020-01-01T00:00:00Z, bake: 1h, set: {rate: 9}}"})
     updater = dflag.Updater(ordered, source, healthy=lambda: well)
@@ -118,14 +118,14 @@ def test_a_rule_goes_on_to_prove_itself_beside_a_reading_that_is_refused(ordered
 
 
 def test_a_coroutine_is_no_answer_of_health(flags: dflag.FlagRegistry) -> None:
-    """Nobody awaits it, so that the rule is taken back as after any other fault of the function."""
+    """A `healthy` function that returns a coroutine counts as failed, and the rule is reverted."""
 
     async def well() -> bool:
         raise AssertionError  # pragma: no cover - never begun
 
     flags.dyn_int("rate", 5)
     source = MemorySource({"_rules.yaml": "- {name: new, from: 2020-01-01T00:00:00Z, bake: 1h, set: {rate: 9}}"})
-    updater = dflag.Updater(flags, source, healthy=lambda: well())  # noqa: PLW0108 - what is tried
+    updater = dflag.Updater(flags, source, healthy=lambda: well())  # noqa: PLW0108 - on purpose
     updater.initialize()
     assert eventually(lambda: updater.refresh() and flags.lookup("rate").get() == 5)
     assert "healthy() returned <coroutine" in (updater.status().rules[0].problem or "")
@@ -134,7 +134,7 @@ def test_a_coroutine_is_no_answer_of_health(flags: dflag.FlagRegistry) -> None:
 def test_a_rule_ends_in_time_beside_a_reading_that_is_refused(
     ordered: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When to look again is known of the rules in force, whatever those that are refused say."""
+    """A rule in force ends at its `until` while a later reading with other rules is refused."""
     now = NOON
     monkeypatch.setattr(CLOCK, "now", lambda: now)
     source = MemorySource({"_rules.yaml": "- {until: 2026-11-28T13:00:00Z, set: {rate: 9}}"})
