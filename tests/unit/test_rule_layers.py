@@ -1,5 +1,5 @@
 """
-The rules of a source: held against the flags, resolved by facts and time, and committed with all else.
+The rules of a source: checked against the flags, resolved by facts and time, and committed with the plain values.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ KEY = "_rules.yaml"
 
 class FakeClock:
     """
-    A clock that stands until a test sets it.
+    A clock that stands still until a test sets it.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class FakeClock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
-    """Replace the clock of the process."""
+    """Return a clock that replaces the clock of the process."""
     fake = FakeClock()
     monkeypatch.setattr(CLOCK, "now", fake.now)
     return fake
@@ -57,7 +57,7 @@ def rate(registry: FlagRegistry) -> DynamicFlag[int]:
 
 class Steps:
     """
-    A stepped updater whose rules are written as YAML, beside a plain rate of 60.
+    A stepped updater whose rules are written as YAML, next to a plain rate of 60.
     """
 
     def __init__(self, registry: FlagRegistry, rules: str, **options: Any) -> None:
@@ -80,7 +80,7 @@ class Steps:
 
 @pytest.fixture
 def make(registry: FlagRegistry, rate: DynamicFlag[int], clock: FakeClock) -> Iterator[Callable[..., Steps]]:
-    """Return a function that makes an updater with rules, which ends with the test."""
+    """Yield a function that makes an updater with rules; the updaters are closed after the test."""
     made: list[Steps] = []
 
     def make(rules: str = "", **options: Any) -> Steps:
@@ -96,7 +96,7 @@ def test_a_rule_for_this_process_is_an_ordinary_value(
     registry: FlagRegistry, rate: DynamicFlag[int], make: Callable[..., Steps]
 ) -> None:
     """
-    It wins over the plain value, is labelled in layers and history, and its revision names it.
+    A rule for this process wins over the plain value, and `explain()`, the history and the revision name the rule.
     """
     steps = make(facts={"zone": "eu-1"})
     revision = steps.rules("- name: europe\n  when: {zone: eu-*}\n  set: {rate: 80}")
@@ -113,7 +113,7 @@ def test_a_rule_for_this_process_is_an_ordinary_value(
 
 def test_elsewhere_the_plain_value_holds(rate: DynamicFlag[int], make: Callable[..., Steps]) -> None:
     """
-    In a process that a rule is not for, nothing changes.
+    A rule that is not for this process leaves the plain value in force.
     """
     steps = make("- when: {zone: us-1}\n  set: {rate: 80}", facts={"zone": "eu-1"})
     assert rate.get() == 60
@@ -132,7 +132,7 @@ def test_taking_rules_away_is_one_commit(
     registry: FlagRegistry, rate: DynamicFlag[int], make: Callable[..., Steps]
 ) -> None:
     """
-    Without the key, and with a text that holds none, the plain values are back with one revision.
+    When the key of the rules is removed, or its text has no rules, one revision brings back the plain values.
     """
     other = registry.dyn_string("other", "a")
     rules = "- set: {rate: 80, other: b}\n- {by: tenant, is: acme, set: {rate: 500}}"
@@ -149,7 +149,7 @@ def test_taking_rules_away_is_one_commit(
 
 def test_a_look_after_rules_are_taken_away_makes_no_commit(make: Callable[..., Steps]) -> None:
     """
-    Also when the values are read again.
+    The look after the rules were removed makes no new revision.
     """
     steps = make("- set: {rate: 80}")
     revision = steps.steps.write({"rate": "70"})
@@ -159,7 +159,7 @@ def test_a_look_after_rules_are_taken_away_makes_no_commit(make: Callable[..., S
 
 def test_the_checksum_is_that_of_the_raw_object(registry: FlagRegistry, make: Callable[..., Steps]) -> None:
     """
-    Two processes with other facts have one checksum, and other values.
+    Two processes with different facts have the same checksum of one object, and different values.
     """
     rules = "- when: {zone: a}\n  set: {rate: 80}"
     here = make(rules, facts={"zone": "a"}).look()
@@ -190,7 +190,7 @@ def test_a_bad_rule_is_refused_whole(
     registry: FlagRegistry, rate: DynamicFlag[int], make: Callable[..., Steps], rule: str, message: str
 ) -> None:
     """
-    A rule with anything bad in it is reported under its name, in force or not; the others and the plain values apply.
+    A rule with any fault is refused whole, in force or not, and reported under its name; the others apply.
     """
     registry.dyn_int("plain", 1)
     registry.int("workers", 1)
@@ -209,7 +209,7 @@ def test_a_bad_rule_is_refused_whole(
 
 def test_what_lasts_is_told_once(make: Callable[..., Steps], caplog: pytest.LogCaptureFixture) -> None:
     """
-    A rule that stays bad is logged once and counted once, whatever else changes.
+    A rule that stays bad is logged once and counted once while plain values change.
     """
     steps = make()
     with caplog.at_level(logging.WARNING, "dflag"):
@@ -222,7 +222,7 @@ def test_what_lasts_is_told_once(make: Callable[..., Steps], caplog: pytest.LogC
 
 def test_a_named_rule_keeps_its_last_good_text(rate: DynamicFlag[int], make: Callable[..., Steps]) -> None:
     """
-    A rule that was good and is edited into a bad one goes on as it was, at its place in the order.
+    A named rule that is edited into a bad one stays in force with its last good text, at its place in the order.
     """
     good = "- set: {rate: 70}\n- name: mine\n  set: {rate: 80}\n"
     last = "- when: {zone: a}\n  set: {rate: 90}"
@@ -242,7 +242,7 @@ def test_a_refused_rule_says_when_its_last_good_text_changes(
     rate: DynamicFlag[int], make: Callable[..., Steps], clock: FakeClock, bad: str
 ) -> None:
     """
-    Before the last good text comes into force, and while it is, `next_change` is its next change; then there is none.
+    `next_change` of a refused rule is the next change of its last good text, and None when that has ended.
     """
     text = "- {name: go, from: '2026-11-28T10:10:00Z', until: '2026-11-28T10:20:00Z', set: {%s}}"
     steps = make(text % "rate: 70")
@@ -256,7 +256,7 @@ def test_a_refused_rule_says_when_its_last_good_text_changes(
 
 def test_a_refused_rule_without_a_last_good_text_changes_never(make: Callable[..., Steps]) -> None:
     """
-    A rule that was never good, and a second rule with a name, have no `next_change`.
+    A rule that was never good, and a second rule with the same name, have no `next_change`.
     """
     waiting = "- {name: %s, from: '2026-11-28T11:00:00Z', set: {rate: %s}}\n"
     steps = make()
@@ -270,7 +270,7 @@ def test_a_refused_rule_without_a_last_good_text_changes_never(make: Callable[..
 
 def test_an_unnamed_rule_that_goes_bad_is_gone(rate: DynamicFlag[int], make: Callable[..., Steps]) -> None:
     """
-    Without a name there is no last good text: the plain value shows.
+    An unnamed rule that becomes bad has no last good text: the plain value is in force.
     """
     steps = make("- set: {rate: 80}")
     revision = steps.rules("- set: {rate: x}")
@@ -281,7 +281,7 @@ def test_a_list_that_cannot_be_read_keeps_the_last_good_rules(
     rate: DynamicFlag[int], make: Callable[..., Steps]
 ) -> None:
     """
-    The plain values of the same revision apply; the error stands under the key.
+    While the list cannot be read, its last good rules stay in force, and the error is reported under its key.
     """
     steps = make("- set: {rate: 80}\n- {by: tenant, is: acme, set: {rate: 500}}")
     steps.plain["rate"] = "61"
@@ -298,7 +298,7 @@ def test_a_list_that_cannot_be_read_keeps_what_is_wrong_with_its_rules(
     rate: DynamicFlag[int], make: Callable[..., Steps]
 ) -> None:
     """
-    Refused rules keep their errors, which name places of the last list, and their last good texts.
+    While the list cannot be read, refused rules keep their errors from the last list and their last good texts.
     """
     good = "- {name: a, set: {rate: %s}}\n- {name: b, by: tenant, is: acme, set: {rate: %s}}"
     steps = make(good % (70, 500))
@@ -318,7 +318,7 @@ def test_a_list_that_cannot_be_read_keeps_what_is_wrong_with_its_rules(
 
 def test_the_second_key_for_rules_is_bad_while_it_is_there(rate: DynamicFlag[int], make: Callable[..., Steps]) -> None:
     """
-    A source with rules under both keys has an error, which is gone when either of the two equal texts goes.
+    A source with rules under both keys has an error, which ends when either of the two equal texts is removed.
     """
     steps = make()
     text = "- {set: {rate: 70}}"
@@ -330,7 +330,7 @@ def test_the_second_key_for_rules_is_bad_while_it_is_there(rate: DynamicFlag[int
 
 def test_of_two_rules_with_one_name_the_later_is_refused(rate: DynamicFlag[int], make: Callable[..., Steps]) -> None:
     """
-    The first goes on, and status shows both.
+    Of two rules with one name the first is in force and the later is refused; the status shows both.
     """
     steps = make(on_bad_start="skip")
     revision = steps.rules("- name: one\n  set: {rate: 80}\n- name: one\n  set: {rate: 90}")
@@ -346,7 +346,7 @@ def test_an_unknown_name_in_a_rule_heals(
     registry: FlagRegistry, rate: DynamicFlag[int], make: Callable[..., Steps]
 ) -> None:
     """
-    A rule that sets a name that no flag has counts it in ``unknown``, and applies when the flag is declared.
+    When a rule sets a name that no flag has, the name is in ``unknown``; the rule applies once a flag has the name.
     """
     steps = make()
     revision = steps.rules("- name: new\n  set: {rate: 80, fresh: 5}")
@@ -362,7 +362,7 @@ def test_rules_of_an_earlier_text_meet_flags_that_are_declared_since(
     registry: FlagRegistry, rate: DynamicFlag[int], make: Callable[..., Steps]
 ) -> None:
     """
-    While the list cannot be read, the last rules are held against new flags, and an error names their place.
+    While the list cannot be read, the last rules are checked against new flags, and an error names their place.
     """
     steps = make("\n- set: {late: x, rate: 80}", on_bad_start="skip")
     steps.rules("- set: {")
@@ -377,7 +377,7 @@ def test_rules_are_tried_against_registry_validators(
     registry: FlagRegistry, rate: DynamicFlag[int], make: Callable[..., Steps]
 ) -> None:
     """
-    A rule that breaks a check across flags on top of the plain values is refused, long before it is in force.
+    A rule that breaks a registry validator on top of the plain values is refused, even before it is in force.
     """
     burst = registry.dyn_int("burst", 100)
 
@@ -398,7 +398,7 @@ def test_rules_are_tried_against_registry_validators(
 
 def test_plain_values_of_the_same_commit_count(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
     """
-    At the start a rule is tried on top of the plain values of all sources that are applied with it.
+    At the start a rule is checked on top of the plain values of all sources that are applied with it.
     """
     burst = registry.dyn_int("burst", 100)
 
@@ -417,7 +417,7 @@ def test_good_rules_that_break_a_check_together_lose_the_last(
     registry: FlagRegistry, rate: DynamicFlag[int], make: Callable[..., Steps], clock: FakeClock
 ) -> None:
     """
-    At the switch the last rule whose removal mends it is refused, for that revision; the others are in force.
+    When rules break a registry validator only together, the last whose removal fixes it is refused; others apply.
     """
     other = registry.dyn_int("other", 1)
 
@@ -447,7 +447,7 @@ def test_good_rules_that_break_a_check_together_lose_the_last(
 
 def test_atomic_counts_a_bad_rule(rate: DynamicFlag[int], make: Callable[..., Steps]) -> None:
     """
-    With ``atomic=True`` nothing applies while a rule is bad.
+    With ``atomic=True`` no value of a source applies while one of its rules is bad.
     """
     steps = make(atomic=True)
     steps.plain["rate"] = "61"
@@ -461,7 +461,7 @@ def test_time_goes_on_while_a_reading_is_refused_whole(
     rate: DynamicFlag[int], make: Callable[..., Steps], clock: FakeClock
 ) -> None:
     """
-    With ``atomic=True`` a bad value keeps what was in force, rules too, and those end when they say so.
+    With ``atomic=True``, while a bad value refuses the reading, the rules in force stay and end at their `until`.
     """
     rules = "- until: 2026-11-28T10:30:00Z\n  set: {rate: 80}"
     steps = make(rules, atomic=True)
@@ -476,7 +476,7 @@ def test_time_goes_on_while_a_reading_is_refused_whole(
 
 def test_a_bad_rule_at_the_start(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
     """
-    It is a bad value: `initialize` raises and nothing has changed, or skips it as asked.
+    `initialize()` raises for a bad rule and changes nothing, or skips the rule with ``on_bad_start="skip"``.
     """
     values = {"rate": "60", KEY: "- name: bad\n  set: {rate: x}"}
     with pytest.raises(dflag.UpdateError, match="rule 'bad'"):
@@ -492,7 +492,7 @@ def test_rules_that_break_a_check_together_at_the_start_are_named(
     registry: FlagRegistry, rate: DynamicFlag[int], atomic: bool
 ) -> None:
     """
-    The start fails with the last rule whose removal mends it, at its place, and nothing is applied or counted.
+    The start fails if rules break a check together: the error names the last whose removal fixes it, nothing applies.
     """
     other = registry.dyn_int("other", 1)
 
@@ -516,7 +516,7 @@ def test_plain_values_that_break_a_check_at_the_start_blame_no_rule(
     registry: FlagRegistry, rate: DynamicFlag[int]
 ) -> None:
     """
-    Where no rule is to blame, the start fails with what the validator says.
+    If plain values break a registry validator at the start, the error is the validator's and names no rule.
     """
 
     @registry.validator
@@ -531,7 +531,7 @@ def test_plain_values_that_break_a_check_at_the_start_blame_no_rule(
 
 def test_a_source_that_is_gone_keeps_or_drops_its_rules(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
     """
-    ``on_missing`` decides over rules as over plain values.
+    When a source has lost its last key, ``on_missing`` decides whether its rules stay, as it does for plain values.
     """
     values = {"rate": "60", KEY: "- set: {rate: 80}"}
     with SteppedUpdater(registry, values) as steps:
@@ -546,7 +546,7 @@ def test_a_name_in_ignore_switches_rules_off(
     rate: DynamicFlag[int], make: Callable[..., Steps], caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    The exact name does, which is logged once; a glob that fits does not.
+    The exact name of the rules' key in ``ignore`` switches the rules off, and this is logged once.
     """
     with caplog.at_level(logging.WARNING, "dflag"):
         steps = make("- set: {rate: 80}", ignore=("_example", KEY))
@@ -557,7 +557,7 @@ def test_a_name_in_ignore_switches_rules_off(
 
 def test_a_glob_in_ignore_leaves_rules_on(rate: DynamicFlag[int], make: Callable[..., Steps]) -> None:
     """
-    Who ignores all names with an underscore means flags.
+    A glob in ``ignore`` that fits the rules' key leaves the rules on, because it is meant for flags.
     """
     make("- set: {rate: 80}", ignore=("_*", "*.yaml"))
     assert rate.get() == 80
@@ -565,7 +565,7 @@ def test_a_glob_in_ignore_leaves_rules_on(rate: DynamicFlag[int], make: Callable
 
 def test_the_names_of_rules_are_reserved(registry: FlagRegistry, make: Callable[..., Steps]) -> None:
     """
-    No flag has them, and no map gathers them.
+    Declaring or binding a flag under a key for rules raises, and no map contains such a key.
     """
     for name in (KEY, "_rules"):
         with pytest.raises(dflag.DefinitionError, match="reserved"):
@@ -581,7 +581,7 @@ def test_apply_leaves_rules_alone(
     registry: FlagRegistry, rate: DynamicFlag[int], caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    `FlagRegistry.apply` follows no rules, says so once, and counts the key as no unknown one.
+    `FlagRegistry.apply()` ignores rules, logs that once, and does not count their key as unknown.
     """
     with caplog.at_level(logging.WARNING, "dflag"):
         for number in (60, 61):
@@ -592,7 +592,7 @@ def test_apply_leaves_rules_alone(
 
 def test_rules_that_were_left_alone_are_followed_again(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
     """
-    By another updater, although their text is that which `apply` has left alone.
+    A new updater follows rules although `apply()` has ignored the same text before.
     """
     values = {"rate": "60", KEY: "- set: {rate: 80}"}
     for _ in range(2):
@@ -606,7 +606,7 @@ def test_rules_that_were_left_alone_are_followed_again(registry: FlagRegistry, r
 
 def test_a_later_source_hides_rules(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
     """
-    Everything of a later source, and an override, hides the rules of an earlier one, keyed values too.
+    A value or a rule of a later source, and an override, hide the rules of an earlier source, keyed values too.
     """
     low = MemorySource({KEY: "- set: {rate: 80}\n- {by: tenant, is: acme, set: {rate: 500}}"}, name="low")
     high = MemorySource({}, name="high")
@@ -626,7 +626,7 @@ def test_a_staged_rule_switches_at_its_moment_and_never_back(
     rate: DynamicFlag[int], make: Callable[..., Steps], clock: FakeClock
 ) -> None:
     """
-    It does not go back when the clock is set back, nor does a rule that has ended begin again.
+    A staged rule switches at its drawn moment, and does not switch back when the clock is set back.
     """
     moment = TEN + timedelta(seconds=1800 * draw("go", "p") / EVERYBODY)
     steps = make(
@@ -636,7 +636,7 @@ def test_a_staged_rule_switches_at_its_moment_and_never_back(
         on_bad_start="skip",
     )
     assert steps.status("go").next_change is not None
-    assert abs(steps.status("go").next_change - moment) < timedelta(milliseconds=1)  # type: ignore[operator]  # as said
+    assert abs(steps.status("go").next_change - moment) < timedelta(milliseconds=1)  # type: ignore[operator]  # see above
     assert rate.get() == 60
     clock.time = moment + timedelta(milliseconds=1)
     steps.look()
@@ -654,7 +654,7 @@ def test_a_new_rule_goes_by_the_clock_that_was_set_back(
     rate: DynamicFlag[int], make: Callable[..., Steps], clock: FakeClock
 ) -> None:
     """
-    What has switched stays so rule by rule: another rule does not begin early.
+    After the clock was set back, a rule that has switched stays in force, and a new rule does not begin early.
     """
     old = "- name: old\n  from: 2026-11-28T10:10:00Z\n  set: {rate: 80}\n"
     steps = make(old)
@@ -670,9 +670,9 @@ def test_facts_are_asked_at_each_read(
     rate: DynamicFlag[int], make: Callable[..., Steps], caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    A fact that changes is followed; a function that raises, or gives no texts, keeps the last ones.
+    A changed fact is followed at the next read; if the function raises or returns no texts, the last facts stay.
 
-    It is logged once until it succeeds, whatever it raises meanwhile.
+    The failure is logged once until the function succeeds, whatever it raises meanwhile.
     """
     facts: list[Any] = [{"zone": "a"}]
 
@@ -708,7 +708,7 @@ def test_facts_are_asked_at_each_read(
 @pytest.mark.parametrize("facts", [{"zone": 5}, {5: "a"}, "zone", 5, ["a"]])
 def test_facts_are_texts(registry: FlagRegistry, facts: Any) -> None:
     """
-    A mapping with anything but texts, and what is no mapping, is a fault of the program.
+    `Updater()` raises `DefinitionError` for ``facts`` that are neither callable nor a mapping of texts to texts.
     """
     with pytest.raises(dflag.DefinitionError, match="facts"):
         dflag.Updater(registry, MemorySource({}), facts=facts)
@@ -716,7 +716,7 @@ def test_facts_are_texts(registry: FlagRegistry, facts: Any) -> None:
 
 def test_what_cannot_be_called_is_no_health(registry: FlagRegistry) -> None:
     """
-    ``healthy=`` is a plain function.
+    `Updater()` raises `DefinitionError` if ``healthy`` is not a plain function; a coroutine function is not one.
     """
 
     async def healthy() -> bool:
@@ -724,14 +724,14 @@ def test_what_cannot_be_called_is_no_health(registry: FlagRegistry) -> None:
 
     for bad in (5, True, healthy):
         with pytest.raises(dflag.DefinitionError, match="healthy"):
-            dflag.Updater(registry, MemorySource({}), healthy=bad)  # type: ignore[arg-type]  # what is tested
+            dflag.Updater(registry, MemorySource({}), healthy=bad)  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_rules_that_need_facts_say_so_once(
     rate: DynamicFlag[int], make: Callable[..., Steps], caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    Without ``facts=`` nothing is known: the rule is elsewhere, logged once, and its needs stand in the status.
+    A rule that needs unknown facts is elsewhere, is logged once, and its status lists the facts.
     """
     with caplog.at_level(logging.WARNING, "dflag"):
         steps = make("- name: z\n  when: {zone: a, node: b}\n  set: {rate: 80}")
@@ -745,7 +745,7 @@ def test_a_thread_that_cannot_be_started_is_logged_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    Where no thread can be started for ``healthy()``, it counts for nothing, and is logged until one can be.
+    When no thread can be started for ``healthy()``, there is no verdict, and the log says so once.
     """
 
     def fail(_thread: threading.Thread) -> None:
@@ -765,7 +765,7 @@ def test_a_rule_is_taken_back_while_it_bakes(
     registry: FlagRegistry, rate: DynamicFlag[int], make: Callable[..., Steps], clock: FakeClock
 ) -> None:
     """
-    A program that is not well within the bake has the plain values again, until the content of the rule changes.
+    A baking rule is reverted when the program is unhealthy, and stays so until the rule's content changes.
     """
     well: list[object] = [True]
     rules = "- name: go\n  from: 2026-11-28T10:00:00Z\n  over: 30m\n  bake: 15m\n  set: {rate: 80}\n"
@@ -796,7 +796,7 @@ def test_a_rule_that_is_published_again_proves_itself_again(
     rate: DynamicFlag[int], make: Callable[..., Steps], clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Taking a reverted rule out ends its revert; a text that is bad, or a list that cannot be read, does not.
+    Removing a reverted rule ends its revert; a bad text of the rule, or a list that cannot be read, does not.
     """
     monkeypatch.setattr("dflag._health.INTERVAL_SECONDS", 0.0)
     well = False
@@ -817,7 +817,7 @@ def test_memories_of_rules_are_bounded(
     registry: FlagRegistry, rate: DynamicFlag[int], make: Callable[..., Steps], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Those of rules that are gone are dropped once there are very many.
+    What is remembered of removed rules is dropped when it exceeds a limit.
     """
     monkeypatch.setattr("dflag._rule_layers._MAX_REMEMBERED", 5)
     steps = make("[]")
@@ -831,7 +831,7 @@ def test_health_counts_for_the_rules_that_it_was_asked_for(
     rate: DynamicFlag[int], make: Callable[..., Steps], clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    An answer takes no rule back that began to bake after the question, neither at once nor much later.
+    An answer of ``healthy()`` reverts only the rules that were already baking when it was called.
     """
     monkeypatch.setattr("dflag._health.INTERVAL_SECONDS", 0.0)
     well = True
@@ -853,7 +853,7 @@ def test_health_counts_for_the_rules_that_it_was_asked_for(
 
 def test_status_says_how_far_a_rule_has_come_and_whom_it_is_for(make: Callable[..., Steps], clock: FakeClock) -> None:
     """
-    The share goes by the clock, and not back with it; a rule that cannot be read has neither.
+    The status has each rule's audience and share, which does not go back with the clock; an unreadable rule has none.
     """
     steps = make(
         "- {name: go, from: 2026-11-28T10:00:00Z, over: 100m, set: {rate: 80}}\n"
@@ -876,7 +876,7 @@ def test_status_says_how_far_a_rule_has_come_and_whom_it_is_for(make: Callable[.
 
 def test_after_the_bake_nobody_asks(rate: DynamicFlag[int], make: Callable[..., Steps], clock: FakeClock) -> None:
     """
-    A rule that has proved itself stays, whatever the program says later.
+    After its bake a rule stays in force, and ``healthy()`` is not called again.
     """
     asked = []
 
@@ -898,7 +898,7 @@ def test_a_bake_that_is_over_stays_over_when_the_clock_is_set_back(
     rate: DynamicFlag[int], make: Callable[..., Steps], clock: FakeClock
 ) -> None:
     """
-    The program is not asked again, and the state says so.
+    A rule whose bake is over stays in force when the clock is set back and ``healthy()`` would return False.
     """
     answers = [True]
     rule = "- {name: go, from: 2026-11-28T10:00:00Z, bake: 15m, set: {rate: 80}}"
@@ -918,7 +918,7 @@ def test_a_second_rule_of_a_name_is_left_out(
     rate: DynamicFlag[int], make: Callable[..., Steps], caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    The log says so, and not that a last good text is kept: the first one is in force.
+    The log says that a second rule of a name is left out, not that a last good text is kept: the first is in force.
     """
     steps = make()
     steps.rules("- {name: a, set: {rate: 70}}\n- {name: a, set: {rate: 80}}")
@@ -934,7 +934,7 @@ def test_a_refused_rule_says_for_which_keys(
     registry: FlagRegistry, rate: DynamicFlag[int], make: Callable[..., Steps]
 ) -> None:
     """
-    It is refused as if its values were those of every key; nothing is said of a secret's keys.
+    The error of a refused keyed rule names its keys, unless the rule sets a secret flag.
     """
     token = registry.dyn_string("token", "", by="tenant", secret=True)
 
@@ -955,7 +955,7 @@ def test_static_flags_may_stand_in_rules(
     registry: FlagRegistry, rate: DynamicFlag[int], make: Callable[..., Steps]
 ) -> None:
     """
-    A rule without a time sets them at the start; what changes after the freeze waits for a restart.
+    A rule without a time sets a static flag at the start; a change after the freeze waits for a restart.
     """
     workers = registry.int("workers", 4)
     steps = make("- when: {zone: a}\n  set: {workers: 8}", facts={"zone": "a"})
@@ -970,7 +970,7 @@ def test_a_bad_plain_value_under_a_rule_keeps_the_last_good_plain_one(
     rate: DynamicFlag[int], make: Callable[..., Steps]
 ) -> None:
     """
-    While a rule is in force plain values are validated all the same, and what comes back is the last good one.
+    While a rule is in force, plain values are still validated, and the last good one shows when the rule is gone.
     """
     steps = make("- set: {rate: 80}")
     steps.plain["rate"] = "x"
@@ -987,7 +987,7 @@ def test_keys_of_a_map_may_stand_in_rules(
     registry: FlagRegistry, rate: DynamicFlag[int], make: Callable[..., Steps]
 ) -> None:
     """
-    A rule sets single keys of a map on top of the plain ones, or the whole mapping.
+    A rule sets single keys of a map on top of the plain keys, which show again when the rule is gone.
     """
     limits = registry.dyn_map("limits", {}, keys="limit.*", of="int")
     steps = make()
@@ -1003,7 +1003,7 @@ def test_a_map_that_a_rule_makes_too_large_refuses_the_rule_alone(
     registry: FlagRegistry, rate: DynamicFlag[int], make: Callable[..., Steps]
 ) -> None:
     """
-    It is tried beside all plain keys of the map, also those whose text is as before.
+    A rule that makes a map too large is refused, also when no plain key has changed, and the plain keys stay.
     """
 
     def few(value: Mapping[str, int]) -> None:
@@ -1025,7 +1025,7 @@ def test_values_of_a_secret_source_are_never_shown(
     registry: FlagRegistry, rate: DynamicFlag[int], caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    Rules of a Secret conceal the flags that they set, and no error quotes them.
+    Rules of a secret source make the flags that they set secret, and neither errors nor the log quote them.
     """
     source = MemorySource({KEY: "- unless: {zone: hunter2}\n  set: {rate: 80}"}, name="secret", secret=True)
     with caplog.at_level(logging.DEBUG, "dflag"), dflag.Updater(registry, source) as updater:
@@ -1050,7 +1050,7 @@ def test_a_refused_rule_of_a_secret_source_conceals_all_its_flags(
     registry: FlagRegistry, rate: DynamicFlag[int], text: str
 ) -> None:
     """
-    Also those whose values are not read, because the rule is refused for another name or value.
+    A refused rule of a secret source makes all flags in it secret, also those whose values are not read.
     """
     burst = registry.dyn_int("burst", 1)
     source = MemorySource({KEY: f"- set: {text}"}, secret=True)
@@ -1063,7 +1063,7 @@ def test_a_source_that_becomes_secret_keeps_the_last_good_texts_of_its_rules(
     registry: FlagRegistry, rate: DynamicFlag[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Also while the list cannot be read; the errors from before no longer quote it.
+    When a source becomes secret, its rules keep their last good texts, and earlier errors no longer quote them.
     """
     source = MemorySource({KEY: "- {name: a, set: {rate: 80}}"})
     with dflag.Updater(registry, source) as updater:
@@ -1079,7 +1079,7 @@ def test_a_source_that_becomes_secret_keeps_the_last_good_texts_of_its_rules(
 
 def test_native_values_of_documents_reach_their_kinds(registry: FlagRegistry, make: Callable[..., Steps]) -> None:
     """
-    A mapping and a list in ``set`` are the value itself, a scalar is its text.
+    A mapping or a list in ``set`` is used as the value itself, and a scalar by its text.
     """
     policy, hosts, text = (
         registry.dyn_json("policy", {}),
@@ -1094,7 +1094,7 @@ def test_updates_that_change_no_rule_do_not_parse_them_again(
     registry: FlagRegistry, make: Callable[..., Steps]
 ) -> None:
     """
-    A rule whose content is as before is not taken through the pipelines again.
+    A rule whose content has not changed is not parsed and validated again.
     """
     seen: list[int] = []
     registry.dyn_int("seen", 1, validator=seen.append)
@@ -1106,7 +1106,7 @@ def test_updates_that_change_no_rule_do_not_parse_them_again(
 
 
 def test_rules_that_are_bad_in_ever_new_ways_keep_no_readings(flags: dflag.FlagRegistry) -> None:
-    """A traceback would hold the frames, and so all that was being read and what stood before it."""
+    """The error of a refused rule has no traceback, whose frames would keep earlier readings alive."""
     flags.dyn_int("rate", 1)
     source = MemorySource({})
     updater = dflag.Updater(flags, source)

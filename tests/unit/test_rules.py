@@ -1,5 +1,5 @@
 """
-What a rule is in a process at a moment: facts, time and shares, without any thread.
+The situation of a rule in a process at one moment: facts, time and shares, without any thread.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _percent(number: int) -> int:
 )
 def test_the_draw_never_changes(name: str, text: str, number: int) -> None:
     """
-    The number of a text is the published one.
+    `draw()` returns the published number of a name and a text.
     """
     assert draw(name, text) == number
 
@@ -76,14 +76,16 @@ def test_all_named_facts_have_to_fit(
     when: dict[str, tuple[str, ...]], facts: dict[str, str], *, expected: bool
 ) -> None:
     """
-    Each named fact fits one of its globs, on the whole text and in this case; one that is not known fits none.
+    `fits()` is true if each named fact fits one of its globs, by the whole text and case; an unknown fact fits none.
     """
     assert fits(when, facts) is expected
 
 
 def test_a_text_without_wildcards_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    A rule may name more pods than Python keeps compiled globs of.
+    A text without wildcards is compared and not compiled as a glob.
+
+    A rule may name more pods than the number of compiled globs that Python keeps.
     """
     asked: list[str] = []
     monkeypatch.setattr("dflag._rules.fnmatchcase", lambda _, glob: asked.append(glob))
@@ -93,7 +95,7 @@ def test_a_text_without_wildcards_is_not_compiled(monkeypatch: pytest.MonkeyPatc
 
 def test_unless_needs_all_of_its_facts() -> None:
     """
-    A rule is off where all that ``unless`` names fits, and on where one does not or is not known.
+    A rule is elsewhere where all facts in ``unless`` fit, and on where one does not fit or is unknown.
     """
     rule = replace(PLAIN, unless={"zone": ("eu-1",), "node": ("a",)})
     assert situation(rule, {"zone": "eu-1", "node": "a"}, NOON).phase == "elsewhere"
@@ -104,7 +106,7 @@ def test_unless_needs_all_of_its_facts() -> None:
 
 def test_a_rule_is_in_force_from_its_beginning_and_before_its_end() -> None:
     """
-    It is in force at ``from``, and no more at ``until``; each is the next change before it.
+    A rule is in force at ``from`` and no longer at ``until``; before each of them, `next_change` is that time.
     """
     rule = replace(PLAIN, start=NOON, until=NOON + HOUR)
     tick = timedelta(microseconds=1)
@@ -119,7 +121,7 @@ def test_a_rule_is_in_force_from_its_beginning_and_before_its_end() -> None:
 
 def test_a_process_switches_at_its_share_of_the_time() -> None:
     """
-    A staged process switches at ``from`` + u / 2**32 x ``over``, and everybody has at the end.
+    A process switches at ``from`` + u / 2**32 x ``over``, and the rule is done at the end of ``over``.
     """
     facts = {"pod": "web-1"}
     moment = NOON + timedelta(microseconds=3_600_000_000 * draw("limits", "web-1") // EVERYBODY)
@@ -133,7 +135,7 @@ def test_a_process_switches_at_its_share_of_the_time() -> None:
 
 def test_a_rule_for_some_is_never_done() -> None:
     """
-    What is for some processes, for a time, or for keys cannot be folded into the plain keys.
+    A rule for some processes, for a time, for keys, or without a stage for all processes is never done.
     """
     late = NOON + 2 * HOUR
     for rule in (
@@ -150,14 +152,14 @@ def test_a_rule_for_some_is_never_done() -> None:
 
 def _pod(name: str, *, low: bool) -> str:
     """
-    Return a pod that is drawn in the lower half, or in the upper.
+    Return the name of a pod that is drawn in the lower half, or in the upper half.
     """
     return next(str(number) for number in range(1_000) if (draw(name, str(number)) < EVERYBODY // 2) is low)
 
 
 def test_steps_take_in_ever_more() -> None:
     """
-    A process switches with the first step whose share holds it; beyond the last one it never does.
+    A process switches with the first step whose share includes it, and never if even the last one does not.
     """
     rule = replace(PLAIN, start=NOON, steps=(_percent(50), EVERYBODY), every=HOUR)
     low, high = ({"pod": _pod("limits", low=low)} for low in (True, False))
@@ -171,7 +173,7 @@ def test_steps_take_in_ever_more() -> None:
 
 def test_without_the_fact_that_draws_a_staged_rule_is_elsewhere() -> None:
     """
-    A process that does not know the fact named by ``of`` never switches, and says what it needs.
+    A process that does not know the fact named by ``of`` never switches, and `needs()` returns the fact.
     """
     rule = replace(STAGED, of="node")
     assert situation(rule, {"pod": "web-1"}, NOON + 9 * HOUR).phase == "elsewhere"
@@ -181,7 +183,7 @@ def test_without_the_fact_that_draws_a_staged_rule_is_elsewhere() -> None:
 
 def test_a_rule_that_ends_before_it_switches_is_elsewhere() -> None:
     """
-    A process whose moment lies behind the end of the rule never has it.
+    A rule is elsewhere in a process that would switch only after the end of the rule.
     """
     facts = {"pod": _pod("limits", low=False)}
     assert situation(replace(STAGED, until=NOON + timedelta(minutes=5)), facts, NOON).phase == "elsewhere"
@@ -189,7 +191,7 @@ def test_a_rule_that_ends_before_it_switches_is_elsewhere() -> None:
 
 def test_the_share_of_keys_grows_by_steps() -> None:
     """
-    A keyed rule with steps has a threshold that moves, in every process at the same moments.
+    The threshold of a keyed rule rises with each step, at moments that do not depend on facts.
     """
     rule = replace(PLAIN, start=NOON, by="tenant", steps=(_percent(5), _percent(25), EVERYBODY), every=HOUR)
     assert situation(rule, {}, NOON - HOUR).phase == "waiting"
@@ -225,7 +227,7 @@ def test_the_share_of_keys_grows_by_steps() -> None:
 )
 def test_the_share_so_far_goes_by_the_clock(rule: Rule, hours: float, expected: float | None) -> None:
     """
-    It is that of the step, or grows with the time; a rule that draws no share has none.
+    `share_percent()` is the share of the current step, or grows with the time; it is None for a rule without a share.
     """
     assert share_percent(rule, NOON + hours * HOUR) == expected
 
@@ -249,14 +251,14 @@ def test_the_share_so_far_goes_by_the_clock(rule: Rule, hours: float, expected: 
 )
 def test_whom_a_rule_is_for_is_said_in_words(changes: dict[str, Any], expected: str) -> None:
     """
-    Facts and keys stand in a text that stays short, however much the rule names.
+    `audience()` returns the facts and keys of a rule as a short text, however many the rule names.
     """
     assert audience(replace(PLAIN, **changes)) == expected
 
 
 def test_times_beyond_the_calendar_are_never() -> None:
     """
-    A stage or a bake that ends after the year 9999, and a very long one, raise nothing.
+    A stage or a bake that ends after the year 9999, and a very long stage, raise no error.
     """
     far = datetime.datetime(9999, 12, 31, tzinfo=UTC)
     century = timedelta(days=36_525)
@@ -273,8 +275,8 @@ def test_times_beyond_the_calendar_are_never() -> None:
 
 def test_ten_thousand_pods_follow_the_line() -> None:
     """
-    At every minute the share of 10,000 pods is within 1.5 / sqrt(n) of the line, none goes back, and two rollouts at
-    once meet in as many pods as chance has it.
+    At every minute the share of 10,000 pods is within 1.5 / sqrt(n) of the line, and no pod goes back; two rollouts at
+    once have as many pods in common as is likely by chance.
     """
     count = 10_000
     pods = [f"web-7d9f8b6c5-{number:05x}" for number in range(count)]

@@ -43,11 +43,11 @@ def bad(text: str) -> RuleFault:
 
 class TestRules:
     """
-    What a good rule holds.
+    What the parser reads from a good rule.
     """
 
     def test_reads_every_key(self) -> None:
-        """A staged rule has all that is written in it, and times in UTC."""
+        """A rule has the value of every key that is written in it, and its times are in UTC."""
         rule = good("""
             - name: limits-november
               when: {zone: [eu-1, eu-2], version: 1.*}
@@ -75,7 +75,7 @@ class TestRules:
         assert rule.values == {"rate_limit": "120", "new_path": "true"}
 
     def test_has_defaults(self) -> None:
-        """A rule with values alone is for everybody, always, and is called by its place."""
+        """A rule that only has `set` is for all processes at any time, and is named by its place in the list."""
         rule = good("- set: {rate_limit: 80}")
         assert (rule.name, rule.is_named, rule.number) == ("rule 1", False, 1)
         assert (rule.when, rule.unless, rule.start, rule.until) == ({}, {}, None, None)
@@ -83,7 +83,7 @@ class TestRules:
         assert (rule.by, rule.keys, rule.share) == (None, None, None)
 
     def test_reads_keyed_rules(self) -> None:
-        """A keyed rule names keys, one or several, or a share of them."""
+        """A keyed rule holds one key, several keys, none, or a share of all keys."""
         assert good("- {by: tenant, is: acme, set: {a: 1}}").keys == ("acme",)
         assert good("- {by: tenant, is: [acme, initech], set: {a: 1}}").keys == ("acme", "initech")
         assert good("- {by: tenant, is: [], set: {a: 1}}").keys == ()
@@ -93,7 +93,7 @@ class TestRules:
         assert steps.steps == (42949673, 85899346)
 
     def test_reads_texts_and_no_yaml(self) -> None:
-        """What YAML would take for a bool, an octal number or a time is the text that stands there."""
+        """A scalar that YAML would read as a bool, an octal number or a time is read as the text that is written."""
         rule = good("- {by: no, is: [on, 012, 1_000, 2026-11-28, 1:30, 1e3], set: {a: 0o17, b: yes, c: 1.10}}")
         assert rule.by == "no"
         assert rule.keys == ("on", "012", "1_000", "2026-11-28", "1:30", "1e3")
@@ -101,14 +101,14 @@ class TestRules:
         assert {type(value) for value in rule.values.values()} == {str}
 
     def test_takes_collections_natively(self) -> None:
-        """A list or a mapping in `set` is its value with its text beside it, as in a document."""
+        """A list or a mapping in `set` is read as a native value together with its text, as in a document."""
         raw = good("- set: {policy: {mode: no, limits: [1, 2.5, ~, '3', 012]}}").values["policy"]
         assert isinstance(raw, Text)
         assert raw.native == {"mode": "no", "limits": [1, 2.5, None, "3", 12]}
         assert raw == '{"limits":[1,2.5,null,"3",12],"mode":"no"}'
 
     def test_quotes_do_not_count(self) -> None:
-        """A scalar counts by its text, also as a block; null in quotes is a text."""
+        """A scalar is read as its text, in quotes or as a block too; null in quotes is a text."""
         rule = good("- set:\n    a: 'x'\n    b: \"x\"\n    c: |-\n      x\n    d: x\n    e: 'null'\n    f: ''\n")
         assert rule.values == {"a": "x", "b": "x", "c": "x", "d": "x", "e": "null", "f": ""}
 
@@ -130,23 +130,23 @@ class TestRules:
         ],
     )
     def test_may_be_none(self, text: str | bytes) -> None:
-        """An empty text, comments, null and an empty list are no rules, and nothing is wrong."""
+        """An empty text, a comment, null and an empty list hold no rules and no fault."""
         read = parse_rules(text)
         assert (read.rules, read.faults, read.is_readable) == ((), (), True)
 
     def test_reads_bytes(self) -> None:
-        """A volume gives bytes, with a byte order mark or without."""
+        """Rules are read from bytes in UTF-8 with a byte order mark."""
         assert [rule.values for rule in parse_rules(b"\xef\xbb\xbf- set: {a: \xc3\xa9}").rules] == [{"a": "é"}]
 
     def test_reads_json(self) -> None:
-        """JSON is read as JSON is, with tabs and escaped pairs, and its numbers as they are written."""
+        """JSON is read with tabs and escaped surrogate pairs, and its numbers are read as they are written."""
         read = parse_rules('[\n\t{"by": "tenant", "is": ["\\ud83d\\ude00", 12, true], "set": {"a": 1.0, "b": [1]}}]')
         assert read.faults == ()
         assert read.rules[0].keys == ("\U0001f600", "12", "true")
         assert read.rules[0].values == {"a": "1.0", "b": "[1]"}
 
     def test_goes_on_after_a_bad_rule(self) -> None:
-        """A bad rule is refused whole, and those around it stay, each with its place in the list."""
+        """A bad rule is refused whole; the rules around it are read and keep their places in the list."""
         read = parse_rules("- set: {a: 1}\n- form: x\n  set: {a: 2}\n- set: {a: 3}\n")
         assert [(rule.name, rule.number) for rule in read.rules] == [("rule 1", 1), ("rule 3", 3)]
         assert [(fault.rule, fault.number, fault.line, fault.column) for fault in read.faults] == [("rule 2", 2, 2, 3)]
@@ -155,11 +155,11 @@ class TestRules:
 
 class TestContent:
     """
-    What makes two rules the same.
+    When two rules are the same.
     """
 
     def test_is_what_is_parsed(self) -> None:
-        """Comments, the order of keys, quotes and the place in the list do not count."""
+        """The content of a rule does not depend on comments, the order of keys, quotes or its place in the list."""
         one = good(f"""
             - name: a
               {FROM}
@@ -176,7 +176,7 @@ class TestContent:
               from: 2026-11-28T12:00:00+02:00
               "name": a
         """).rules[1]
-        assert one.content != other.content  # 1 in a list is no text
+        assert one.content != other.content  # 1 in a list is a number and not a text
         assert one.content == good(f"- {{{STAGED}, when: {{node: b, zone: eu-1}}, set: {{y: [1, a], x: '1'}}}}").content
         assert (
             one.content
@@ -184,7 +184,7 @@ class TestContent:
         )
 
     def test_of_a_rule_without_a_name_is_the_same_anywhere(self) -> None:
-        """A rule inserted above another changes nothing of it but the place."""
+        """A rule without a name has the same content at every place in the list."""
         first, second = parse_rules("- set: {a: 1}\n- set: {a: 1}\n").rules
         assert first.content == second.content
         assert first.name != second.name
@@ -205,16 +205,16 @@ class TestContent:
         ],
     )
     def test_tells_rules_apart(self, change: str) -> None:
-        """Each part of a rule counts."""
+        """Rules that differ in any part have different contents."""
         assert good(f"- {{{STAGED}, set: {{x: 1}}}}").content != good(f"- {{{change}}}").content
 
     def test_is_small(self) -> None:
-        """A process that remembers it after the rule was edited keeps none of the rule."""
+        """The content of a rule with 1,000 keys has fewer than 100 characters, because a process may remember it."""
         many = ", ".join(f"tenant-{number}" for number in range(1000))
         assert len(good(f"- {{by: tenant, is: [{many}], set: {{x: 1}}}}").content) < 100
 
     def test_tells_a_native_value_from_its_text(self) -> None:
-        """A list and the text of it are two values."""
+        """A rule that sets a list has another content than one that sets the text of the list."""
         assert good("- set: {x: [1]}").content != good("- set: {x: '[1]'}").content
 
 
@@ -238,7 +238,7 @@ class TestPercentages:
         ],
     )
     def test_are_thresholds(self, text: str, threshold: int) -> None:
-        """N% is the least threshold that is N hundredths of 2**32 at least, without rounding errors."""
+        """N% is read as the least threshold that is at least N hundredths of 2**32, without rounding errors."""
         assert good(f"- {{name: a, by: t, share: {text}, set: {{a: 1}}}}").share == threshold
 
     @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ class TestPercentages:
         assert text in fault.message
 
     def test_asks_for_the_sign(self) -> None:
-        """A bare number may mean a part of one, so that it needs its sign."""
+        """A number without a percent sign, which may mean a fraction, is refused and the message asks for the sign."""
         fault = bad("- {name: a, by: t, share: 10, set: {a: 1}}")
         assert fault.message == "expected a percentage with its sign, such as 10%, got '10'"
 
@@ -282,7 +282,7 @@ class TestTimes:
         ],
     )
     def test_are_utc(self, text: str, expected: str) -> None:
-        """RFC 3339 with Z or any offset is a moment in UTC."""
+        """A time in RFC 3339 with Z or any offset is read as a moment in UTC."""
         start = good(f"- {{from: {text}, set: {{a: 1}}}}").start
         assert start is not None
         assert start.isoformat() == expected
@@ -310,14 +310,14 @@ class TestTimes:
         ],
     )
     def test_refuses_others(self, text: str) -> None:
-        """A time without an offset, and one that is none, are refused with an example."""
+        """A time without an offset, and a text that is not a time, are refused with an example."""
         fault = bad(f"- {{from: {text}, set: {{a: 1}}}}")
         assert fault.message.startswith("expected a time with Z or an offset, such as 2026-11-28T10:00:00Z, got")
         assert fault.column == 10
 
 
 REFUSED = [
-    # A key, alone or with what stands beside it.
+    # A key, alone or next to others.
     ("- {form: x, set: {a: 1}}", 4, "got 'form' (did you mean 'from'?)"),
     ("- {Set: {a: 1}, set: {a: 1}}", 4, "got 'Set' (did you mean 'set'?)"),
     ("- {zzz: x, set: {a: 1}}", 4, "expected a key of rules: name, when, unless, from,"),
@@ -393,7 +393,7 @@ REFUSED = [
     (f"- {{{STAGED}, by: t, set: {{a: 1}}}}", 41, "expected no `over` beside `by`: write `steps`"),
     (f"- {{name: a, {FROM}, bake: 1m, by: t, set: {{a: 1}}}}", 41, "expected no `bake` beside `by`"),
     (f"- {{name: a, {FROM}, steps: [5%], of: b, by: t, set: {{a: 1}}}}", 54, "expected no `of` beside `by`"),
-    # What is no plain YAML.
+    # What is not plain YAML.
     ("- {set: &a {x: *b}}", 16, "expected a value in full, without an alias, got '*b'"),
     ("- *a", 3, "expected a value in full, without an alias, got '*a'"),
     ("- {set: {a: !!int 3}}", 13, "expected a value without a tag, got 'tag:yaml.org,2002:int'"),
@@ -414,7 +414,7 @@ class TestFaults:
 
     @pytest.mark.parametrize(("text", "column", "message"), REFUSED, ids=[text for text, _, _ in REFUSED])
     def test_say_what_to_write(self, text: str, column: int, message: str) -> None:
-        """What a rule cannot hold is told at its place, with what to write instead; the list stays readable."""
+        """A fault has its line and column and says what to write instead, and the list stays readable."""
         fault = bad(text)
         assert message in fault.message
         assert (fault.line, fault.column) == (1, column)
@@ -424,7 +424,7 @@ class TestFaults:
 
     @pytest.mark.parametrize("text", ["- {<<: {set: {a: 1}}}", "- {set: {<<: {a: 1}}}"])
     def test_begin_with_what_cannot_be_read(self, text: str) -> None:
-        """That the rest is too little follows from it; of a rule's faults `rejected` has the first."""
+        """A merge key is the first fault, which `rejected` shows, before the fault that something is missing."""
         first, second = parse_rules(text).faults
         assert (first.message, first.column) == (
             "expected every key in full, without a merge key, got '<<'",
@@ -433,12 +433,12 @@ class TestFaults:
         assert "`set`" in second.message or "an empty mapping" in second.message
 
     def test_name_the_rule(self) -> None:
-        """A fault is its rule's, by its own name or by its place."""
+        """A fault names its rule, by the rule's name or by its place in the list."""
         read = parse_rules("- {set: {a: ~}, name: x}\n- set: {a: ~}\n")
         assert [fault.rule for fault in read.faults] == ["x", "rule 2"]
 
     def test_refuse_the_later_of_two_names(self) -> None:
-        """Of two rules of a name the later is refused, wherever the first one is good or bad."""
+        """Of two rules with one name the later is refused, whether the first one is good or bad."""
         read = parse_rules(
             "- {name: x, set: {a: 1}}\n- {name: x, set: {a: 2}}\n- {name: y, set: 3}\n- {name: y, set: {a: 4}}"
         )
@@ -449,28 +449,28 @@ class TestFaults:
         assert (read.faults[0].line, read.faults[0].column) == (2, 10)
 
     def test_are_all_told(self) -> None:
-        """All that is wrong with a rule is told, in the order of the text."""
+        """All faults of a rule are reported, in the order of the text."""
         read = parse_rules("- form: 1\n  over: x\n  set:\n    a: ~\n")
         assert [(fault.line, fault.column) for fault in read.faults] == [(1, 3), (2, 3), (2, 9), (4, 8)]
 
     def test_tell_a_mistyped_key_alone(self) -> None:
-        """What a mistyped key was meant to be is not told to be missing too."""
+        """A mistyped key is reported, and the key that was meant is not reported as missing too."""
         (fault,) = parse_rules("- {sett: {a: 1}}").faults
         assert fault.message.endswith("got 'sett' (did you mean 'set'?)")
         (fault,) = parse_rules("- {nam: a, by: b, share: 1%, set: {a: 1}}").faults
         assert fault.message.endswith("got 'nam' (did you mean 'name'?)")
 
     def test_are_few(self) -> None:
-        """Of a rule with thousands of faults a few are told."""
+        """Of a rule with thousands of faults, ten are reported."""
         read = parse_rules("- {set: {a: 1}, " + ", ".join(f"k{number}: 1" for number in range(5000)) + "}")
         assert len(read.faults) == 10
 
     def test_cut_what_they_show(self) -> None:
-        """A text of megabytes is not repeated in a message."""
+        """The message for a key of 100,000 characters is shorter than 400 characters."""
         assert len(bad(f"- {{{'x' * 100_000}: 1, set: {{a: 1}}}}").message) < 400
 
     def test_quote_nothing_in_what_was_expected(self) -> None:
-        """What a secret source may show has none of its texts."""
+        """`expected` of a fault, which is shown for a secret source, quotes none of the source's texts."""
         for fault in parse_rules(
             "- {set: {a: ~}, name: [s3cret], s3cret: 1, from: s3cret, *s3cret : !s3cret 1}"
         ).faults:
@@ -479,7 +479,7 @@ class TestFaults:
 
 class TestUnreadable:
     """
-    What is no list of rules.
+    Texts that are not a list of rules.
     """
 
     @pytest.mark.parametrize(
@@ -503,7 +503,7 @@ class TestUnreadable:
         ],
     )
     def test_is_told_with_its_place(self, raw: str | bytes | Unreadable, message: str, place: tuple[int, int]) -> None:
-        """What is no list of rules is one fault of the whole, and no rule is taken from it."""
+        """A text that is not a list of rules has one fault, with its place and without a rule, and no rule is read."""
         read = parse_rules(raw)
         assert not read.is_readable
         assert read.rules == ()
@@ -513,7 +513,7 @@ class TestUnreadable:
         assert (fault.line, fault.column) == place
 
     def test_refuses_too_many_rules(self) -> None:
-        """There may be ten thousand rules and no more; the first one beyond is told."""
+        """A list of 10,000 rules is read; a longer one is unreadable, with a fault at the first rule beyond."""
         assert len(parse_rules("- set: {a: 1}\n" * MAX_RULES).rules) == MAX_RULES
         for text in ("- set: {a: 1}\n" * (MAX_RULES + 1), "[" + '{"set": {"a": 1}},\n' * MAX_RULES + "1]"):
             read = parse_rules(text)
@@ -522,7 +522,7 @@ class TestUnreadable:
             assert read.faults[0].line == MAX_RULES + 1
 
     def test_refuses_too_large_a_text(self) -> None:
-        """There may be 16 MiB, counted in bytes, and a text of more is not looked at."""
+        """A text of 16 MiB is read; a larger one, counted in bytes, is unreadable."""
         fits = "- set: {a: 1}\n#" + "x" * (MAX_BYTES - 15)
         assert len(parse_rules(fits).rules) == 1
         for raw in (fits + "x", (fits + "x").encode(), "#" + "é" * (MAX_BYTES // 2)):
@@ -547,7 +547,7 @@ class TestSize:
             assert good(text).keys == tuple(keys)
 
     def test_more_values_than_memory_should_take(self) -> None:
-        """Two million values are the most; a text of 16 MiB that holds eight million is refused."""
+        """A text of 16 MiB with eight million values is unreadable, because at most 2,097,152 values are allowed."""
         read = parse_rules("[" * 4 + "1," * 8_000_000 + "1]]]]")
         assert not read.is_readable
         assert "at most 2097152 values" in read.faults[0].message
@@ -566,7 +566,7 @@ class TestSize:
         ],
     )
     def test_takes_time_in_proportion(self, part: str) -> None:
-        """Four times as much text takes about four times as long, whatever is written."""
+        """The time to parse a text grows in proportion to its length, whatever is written in it."""
         seconds = []
         for count in (2_000, 8_000):
             text = part * count
@@ -618,11 +618,11 @@ class TestDocuments:
         ],
     )
     def test_is_read_from_a_literal_block_however_that_is_written(self, text: str) -> None:
-        """Any line break of YAML ends its header, an anchor may stand on the line above, and a marker may end it."""
+        """Rules are read from a literal block with any line break of YAML, an anchor above it, or an end marker."""
         assert [rule.values for rule in parse_rules(self.read(text).values["_rules"]).rules] == [{"a": "010"}]
 
     def test_is_read_from_json(self) -> None:
-        """In JSON as well; numbers keep their digits, and a doubled key spoils its own rule alone."""
+        """Rules in JSON keep the digits of their numbers, and a doubled key makes only its own rule bad."""
         text = '{"a": 1,\n "_rules": [{"set": {"a": 1.10}},\n  {"set": {"a": 1, "a": 2}}],\n "b": 2}'
         for yaml in (False, True):
             document = self.read(text, yaml=yaml)
@@ -632,7 +632,7 @@ class TestDocuments:
             assert document.values["b"] == "2"
 
     def test_spoils_nothing_else(self) -> None:
-        """Tags, doubled keys and deep nesting in rules leave the other keys of a document as they are."""
+        """Tags, doubled keys and deep nesting in the rules of a document do not change its other keys."""
         for rules in ("[{set: !x {a: 1}}]", "[{set: {a: 1, a: 1}}]", "[" * 300 + "]" * 300, "*x", "{}"):
             document = self.read(f"a: 1\n_rules: {rules}\nb: 2\n")
             assert {key: str(raw) for key, raw in document.values.items() if key != "_rules"} == {"a": "1", "b": "2"}
@@ -642,7 +642,7 @@ class TestDocuments:
         "text", ["_rules:", "_rules: ~", "_rules: []", "_rules: ''", "_rules: |\n", '{"_rules": null}']
     )
     def test_may_hold_none(self, text: str) -> None:
-        """A key with nothing behind it holds no rules."""
+        """A key `_rules` with an empty value or null holds no rules and no fault."""
         read = parse_rules(self.read(text).values["_rules"])
         assert (read.rules, read.faults, read.is_readable) == ((), (), True)
 
@@ -656,13 +656,13 @@ class TestDocuments:
         assert (fault.message, fault.line, fault.column) == ("expected a list", *place)
 
     def test_does_not_change_with_what_stands_above(self) -> None:
-        """A line above the rules moves their faults, and is no other text."""
+        """A line above the rules moves the lines of their faults, and their text stays equal."""
         one, other = (self.read(f"{above}_rules:\n- form: 1\n").values["_rules"] for above in ("", "# x\n\n"))
         assert one == other
         assert [parse_rules(raw).faults[0].line for raw in (one, other)] == [2, 4]
 
     def test_comes_from_files(self, tmp_path: Path) -> None:
-        """A document of a source gives its rules as they are written, and their place without a line."""
+        """`FileSource` returns the rules of a document as written, and `locate()` returns their file without a line."""
         path = tmp_path / "app.yaml"
         path.write_text("a: 1\n_rules:\n- set: {a: 010}\n")
         source = FileSource(path, settle_seconds=0)
@@ -672,7 +672,7 @@ class TestDocuments:
 
 
 def test_thresholds_are_those_of_the_formula() -> None:
-    """A text is inside of N% when the first four bytes of its digest are below the threshold of N%."""
+    """The first four bytes of the digest are below the threshold of 10% for about 10% of 10,000 keys."""
     share = good("- {name: new-path-tenants, by: tenant, share: 10%, set: {a: 1}}").share
     assert share is not None
     drawn = [hashlib.sha256(b"new-path-tenants\0" + f"tenant{n}".encode()).digest()[:4] for n in range(10_000)]

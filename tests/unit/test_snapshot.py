@@ -1,5 +1,5 @@
 """
-Snapshots and pins by themselves.
+Snapshots and pins on their own.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dflag.errors import unknown_keys
 
 
 def test_a_snapshot_stays_as_it_is(flags: dflag.FlagRegistry) -> None:
-    """Neither a commit nor an attribute changes it, and a copy is the same object."""
+    """A commit does not change a snapshot, its attributes cannot be set, and a copy of it is the same object."""
     rate = flags.dyn_int("rate", 1)
     snapshot = flags.snapshot()
     rate.set(2)
@@ -36,7 +36,7 @@ def test_a_snapshot_stays_as_it_is(flags: dflag.FlagRegistry) -> None:
 
 
 def test_a_snapshot_is_a_mapping_in_name_order(flags: dflag.FlagRegistry) -> None:
-    """By name and by flag; a name that is missing is an error with a hint, or the default."""
+    """A snapshot is a mapping in name order, by name and by flag; the error for an unknown name has a hint."""
     late, early = flags.dyn_int("b_rate", 2), flags.dyn_int("a_rate", 1)
     snapshot = flags.snapshot()
     assert list(snapshot.items()) == [("a_rate", 1), ("b_rate", 2)]
@@ -46,7 +46,7 @@ def test_a_snapshot_is_a_mapping_in_name_order(flags: dflag.FlagRegistry) -> Non
 
 
 def test_a_snapshot_says_why_it_lacks_a_flag(flags: dflag.FlagRegistry) -> None:
-    """One of another registry, also of the same name; one that was declared later, by flag or name; no flag at all."""
+    """The error for a flag that a snapshot lacks says whether it is of another registry, declared later, or unknown."""
     flags.dyn_int("rate", 1, by="tenant")
     snapshot = flags.snapshot()
     stranger, late = dflag.FlagRegistry().dyn_int("rate", 1, by="tenant"), flags.dyn_int("late", 1)
@@ -63,7 +63,7 @@ def test_a_snapshot_says_why_it_lacks_a_flag(flags: dflag.FlagRegistry) -> None:
 
 
 def test_snapshots_compare_by_identity(flags: dflag.FlagRegistry) -> None:
-    """Equal values at two revisions are two views, each of which may be a key."""
+    """Two snapshots with equal values are not equal, and both may be keys of one dict."""
     rate = flags.dyn_int("rate", 1)
     one = flags.snapshot()
     rate.set(2)
@@ -76,7 +76,7 @@ def test_snapshots_compare_by_identity(flags: dflag.FlagRegistry) -> None:
 
 
 def test_other_values_on_top_leave_the_view_below_alone(flags: dflag.FlagRegistry) -> None:
-    """The number stays, so that what is kept by it belongs to the same revision."""
+    """`with_values()` returns a snapshot with other values and the same revision, and does not change the original."""
     rate, other = flags.dyn_int("rate", 1), flags.dyn_int("other", 1)
     snapshot = flags.snapshot()
     changed = with_values(snapshot, {rate: 5}, {rate: "layers"})
@@ -87,7 +87,7 @@ def test_other_values_on_top_leave_the_view_below_alone(flags: dflag.FlagRegistr
 
 
 def test_pins_nest_and_a_closed_one_is_passed_over(flags: dflag.FlagRegistry) -> None:
-    """A task that outlives its block finds the pin around it, and then none."""
+    """`innermost_pin()` returns the innermost open pin, and None when all pins are closed."""
     flags.dyn_int("rate", 1)
     outer = Pin("one", flags.snapshot(), None)
     inner = Pin("other", flags.snapshot(), outer)
@@ -107,7 +107,7 @@ def test_pins_nest_and_a_closed_one_is_passed_over(flags: dflag.FlagRegistry) ->
 
 
 def test_only_the_first_unknown_keys_have_hints() -> None:
-    """To compare each with all names takes time, and a source may hold thousands."""
+    """Only the first 20 unknown keys have hints: a hint takes time, and a source may hold thousands of such keys."""
     errors = unknown_keys([f"rat{number}" for number in range(30)], ["rate"], "/etc/shop")
     hinted = [error for error in errors if "did you mean 'rate'?" in str(error)]
     assert len(errors) == 30

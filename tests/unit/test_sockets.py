@@ -1,5 +1,5 @@
 """
-Sockets that are never used once the program has closed them.
+Sockets that dflag never uses again once the program has closed them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ENDS: dict[str, Callable[[OwnSocket], object]] = {
 
 
 class Sockets:
-    """A socket of dflag's and its peer, and two ends of a connection of the program's."""
+    """A socket of dflag and its peer, and the two ends of a connection of the program."""
 
     def __init__(self) -> None:
         made, self.peer = socket.socketpair()
@@ -49,13 +49,13 @@ class Sockets:
         self.other.sendall(b"mine")
 
     def take(self) -> None:
-        """Close dflag's socket, and give its number to the program's."""
+        """Close the socket of dflag, and give its descriptor number to the program's socket."""
         os.dup2(self.program.fileno(), self.number)
         self.program.close()
         self.program = socket.socket(fileno=self.number)
 
     def check(self) -> None:
-        """The program's connection is as it was."""
+        """Assert that the program's connection is unchanged."""
         assert self.program.getblocking()
         assert not self.program.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         self.program.setblocking(False)
@@ -79,7 +79,7 @@ def _sockets() -> Iterator[Sockets]:
 @pytest.mark.parametrize("use", USES)
 def test_a_use_of_a_number_that_is_another_files_raises(sockets: Sockets, use: str) -> None:
     """
-    It says that the program has closed the connection, and the program's own is not touched.
+    Using a socket whose number belongs to another file raises ConnectionAbortedError and does not touch that file.
     """
     sockets.take()
     with pytest.raises(ConnectionAbortedError, match="the program has closed the connection"):
@@ -90,7 +90,7 @@ def test_a_use_of_a_number_that_is_another_files_raises(sockets: Sockets, use: s
 @pytest.mark.parametrize("end", ENDS)
 def test_an_end_of_a_number_that_is_another_files_does_nothing(sockets: Sockets, end: str) -> None:
     """
-    However often it is called.
+    Ending a socket whose number belongs to another file, or setting an option of it, does nothing, even twice.
     """
     sockets.take()
     for _ in range(2):
@@ -102,7 +102,8 @@ def test_an_end_of_a_number_that_is_another_files_does_nothing(sockets: Sockets,
 @pytest.mark.parametrize("use", ["receive", "send_all"])
 def test_a_wait_ends_that_began_before_the_closing(sockets: Sockets, use: str, wakes: bool) -> None:
     """
-    Also when the peer ends it: what could be read then is the program's.
+    A wait ends with ConnectionAbortedError when the program closes the socket, and reads nothing of the program's.
+    This holds too if the peer ends the connection meanwhile.
     """
     raised: list[OSError] = []
     waiting = threading.Event()
@@ -139,7 +140,7 @@ def test_a_wait_ends_that_began_before_the_closing(sockets: Sockets, use: str, w
 
 def test_the_timeouts_are_for_the_whole(sockets: Sockets) -> None:
     """
-    Nothing to read, and a peer that takes only a part, end after their time.
+    `receive()` without data and `send_all()` to a peer that does not read raise TimeoutError after their timeout.
     """
     with pytest.raises(TimeoutError):
         sockets.own.receive(1, 0.01)
@@ -149,7 +150,7 @@ def test_the_timeouts_are_for_the_whole(sockets: Sockets) -> None:
 
 def test_all_is_sent_to_a_peer_that_reads_slowly(sockets: Sockets) -> None:
     """
-    In as many parts as it takes, in order.
+    `send_all()` sends all data in order to a peer that reads it in small parts.
     """
     sent = os.urandom(2_000_000)
     thread = threading.Thread(target=sockets.own.send_all, args=(sent, DEADLINE_SECONDS))

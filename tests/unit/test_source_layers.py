@@ -1,5 +1,5 @@
 """
-The sources of one registry: names, ranks, and what is in force of each.
+The sources of one registry: their names, their ranks, and their values in force.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _reading(**values: str) -> Reading:
 
 
 def test_sources_rank_in_the_order_in_which_they_were_named(flags: dflag.FlagRegistry, sources: SourceLayers) -> None:
-    """A source that was named early and has values late stays beneath."""
+    """A source that is named first ranks below a later one, even if it has values only after that one."""
     rate = flags.dyn_int("rate", 1)
     sources.add("low")
     sources.add("high")
@@ -57,7 +57,7 @@ def test_sources_rank_in_the_order_in_which_they_were_named(flags: dflag.FlagReg
 def test_a_source_that_a_signal_handler_names_amid_another_is_ranked(
     flags: dflag.FlagRegistry, sources: SourceLayers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Wherever in the ranking of the other one it comes."""
+    """A source that a signal handler applies while another source is being ranked is ranked, and its values count."""
     rate, store = flags.dyn_int("rate", 1), store_of_registry(flags)
     rank = store.rank
 
@@ -75,7 +75,7 @@ def test_a_source_that_a_signal_handler_names_amid_another_is_ranked(
 
 
 def test_sources_that_a_signal_handler_needs_first_are_those_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A first `apply` amid another first one: what both give is in force."""
+    """When a signal handler calls the first `apply()` during another first one, the values of both are in force."""
     flags = dflag.FlagRegistry()
     rate, burst = flags.dyn_int("rate", 1), flags.dyn_int("burst", 1)
     make = _source_layers.SourceLayers
@@ -91,7 +91,7 @@ def test_sources_that_a_signal_handler_needs_first_are_those_of_all(monkeypatch:
 
 
 def test_a_signal_handler_amid_the_import_of_sources_gets_a_clear_error() -> None:
-    """It cannot have them, and what it has interrupted goes on."""
+    """`apply()` in a signal handler that interrupts the import of sources raises; the interrupted call goes on."""
     program = """
 import importlib.abc, sys
 import dflag
@@ -122,14 +122,14 @@ print(rate.get())
 def test_flags_that_are_declared_at_once_take_what_a_source_holds(
     flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither declaration waits for the other, whose key no flag has had so far."""
+    """A flag that is declared during the declaration of another flag gets the value that a source holds for it."""
     flags.dyn_map("limits", {}, keys="m-*", of="int")
     flags.apply({"a": "1", "b": "2", "m-c": "3"}, source="s")
     store = store_of_registry(flags)
     add, names = store.add, ["b", "m-c"]
 
     def switched(flag: dflag.Flag[int]) -> None:
-        add(flag)  # and another thread goes on, before what the source holds is applied
+        add(flag)  # another thread goes on here, before the source's value is applied
         if names:
             flags.dyn_int(names.pop(), 0)
 
@@ -140,13 +140,13 @@ def test_flags_that_are_declared_at_once_take_what_a_source_holds(
 
 @pytest.mark.parametrize("name", ["", "override", "environment", "command line", "default", "pinned"])
 def test_no_source_has_the_name_of_another_layer(sources: SourceLayers, name: str) -> None:
-    """Or nobody could tell where a value comes from."""
+    """A source with an empty name or with the name of another layer raises, because an origin must be unique."""
     with pytest.raises(dflag.DefinitionError, match="expected a name of a source"):
         sources.add(name)
 
 
 def test_one_owner_feeds_a_source_until_it_is_gone(sources: SourceLayers) -> None:
-    """It may claim it again; another may after a release, or when nobody keeps the owner."""
+    """Only one owner can claim a source, also twice; another one can after a release, or when the owner is deleted."""
     one, other = Feeder(), Feeder()
     sources.claim("file", one, below_arguments=False)
     sources.claim("file", one, below_arguments=False)
@@ -166,7 +166,7 @@ def test_one_owner_feeds_a_source_until_it_is_gone(sources: SourceLayers) -> Non
 def test_the_rank_beneath_the_command_line_is_settled_before_there_are_values(
     flags: dflag.FlagRegistry, sources: SourceLayers
 ) -> None:
-    """Another rank afterwards would change values without a revision."""
+    """A source can change between the ranks above and below the command line only while it has no values."""
     rate, owner = flags.dyn_int("rate", 1), Feeder()
     sources.claim("file", owner, below_arguments=True)
     sources.apply_each({"file": _reading(rate="2")})
@@ -181,7 +181,7 @@ def test_the_rank_beneath_the_command_line_is_settled_before_there_are_values(
 
 
 def test_all_or_nothing_over_several_sources(flags: dflag.FlagRegistry, sources: SourceLayers) -> None:
-    """One bad value keeps all sources out, and nothing is counted or kept; each by itself applies what is good."""
+    """`apply_all()` applies nothing if any source has a bad value; `apply_each()` applies all good values."""
     rate, limit = flags.dyn_int("rate", 1), flags.dyn_int("limit", 1)
     readings = {"one": _reading(rate="2"), "two": _reading(limit="many")}
     outcomes, errors = sources.apply_all(readings)
@@ -195,14 +195,14 @@ def test_all_or_nothing_over_several_sources(flags: dflag.FlagRegistry, sources:
 
 
 def test_a_flag_that_is_declared_late_takes_what_the_sources_hold(flags: dflag.FlagRegistry) -> None:
-    """From the last source that has its key; a bad value leaves the one below."""
+    """A flag that is declared late gets the value of the source below when the last source has a bad value for it."""
     flags.apply({"rate": "2"}, source="low")
     flags.apply({"rate": "many"}, source="high")
     assert flags.dyn_int("rate", 1).get() == 2
 
 
 def test_going_back_forgets_the_sources_that_were_named_since(sources: SourceLayers) -> None:
-    """But for one that something feeds, which comes last."""
+    """`bring_back()` forgets the sources that were named since, except those with an owner, which come last."""
     owner = Feeder()
     sources.add("kept")
     kept = sources.keep()
@@ -215,11 +215,11 @@ def test_going_back_forgets_the_sources_that_were_named_since(sources: SourceLay
 def test_whoever_asks_first_after_a_commit_gets_the_state_that_stays(
     flags: dflag.FlagRegistry, sources: SourceLayers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The values are there before anybody has worked out what came of the reading."""
+    """A thread that asks for a source's state right after a commit gets the same object as all later callers."""
     rate, snapshot = flags.dyn_int("rate", 1), flags.snapshot()
     seen = list[SourceState]()
 
-    def ask() -> None:  # as a thread would that goes first
+    def ask() -> None:  # as another thread could right after the commit
         assert rate.get() == 2
         seen.extend((sources.state("file"), *sources.states().values()))
 
@@ -234,7 +234,7 @@ def test_whoever_asks_first_after_a_commit_gets_the_state_that_stays(
 
 
 def _commit_elsewhere(flag: dflag.DynamicFlag[int]) -> None:
-    """Commit something in another thread, as may happen at any moment."""
+    """Commit another value of a flag in another thread, as may happen at any moment."""
     thread = threading.Thread(target=flag.set, args=(flag.get() + 1,))
     thread.start()
     thread.join(DEADLINE_SECONDS)
@@ -244,7 +244,7 @@ def _commit_elsewhere(flag: dflag.DynamicFlag[int]) -> None:
 def test_an_unknown_key_is_reported_when_the_first_attempt_is_outdated(
     flags: dflag.FlagRegistry, sources: SourceLayers, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An attempt that comes to nothing has reported nothing."""
+    """An unknown key is logged and counted once when the first attempt to commit is outdated and made again."""
     flags.dyn_int("rate", 1)
     other, attempts = flags.dyn_int("other", 1), list[int]()
 
@@ -271,7 +271,10 @@ _TWO_RULES = """
 def test_only_the_rule_that_is_to_blame_is_left_out_when_an_attempt_is_outdated(
     flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """And not the whole source; a rule that was never in force has no last good text."""
+    """
+    When an attempt is outdated, only the rule to blame is left out, not the whole source.
+    The log does not say that a last good text is kept: the rule was never in force.
+    """
     rate, burst, other = flags.dyn_int("rate", 1), flags.dyn_int("burst", 1), flags.dyn_int("other", 1)
     asked: list[tuple[int, int]] = []
 
@@ -303,7 +306,7 @@ def test_only_the_rule_that_is_to_blame_is_left_out_when_an_attempt_is_outdated(
 def test_the_log_calls_only_an_atomic_updater_atomic(
     flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture, atomic: bool
 ) -> None:
-    """Of a reading that a registry validator refuses, nothing is applied either."""
+    """The log names `atomic=True` only if it was given, not when a registry validator refuses the whole reading."""
     flags.dyn_int("rate", 1)
     flags.dyn_int("burst", 1)
 
@@ -318,7 +321,7 @@ def test_the_log_calls_only_an_atomic_updater_atomic(
 
 
 def test_a_commit_that_is_not_wanted_any_more_changes_nothing(flags: dflag.FlagRegistry, sources: SourceLayers) -> None:
-    """The caller gets no outcome."""
+    """A commit that is no longer wanted changes nothing and has no outcome."""
     rate = flags.dyn_int("rate", 1)
     options = ApplyOptions(wanted=lambda: False)
     readings = {"s": Reading({"rate": "2"}, lambda _: "s")}
@@ -327,7 +330,7 @@ def test_a_commit_that_is_not_wanted_any_more_changes_nothing(flags: dflag.FlagR
 
 
 class Handler(logging.Handler):
-    """Calls a function once, in another thread, when the log says something."""
+    """Calls a function once, in another thread, when a log message contains a text."""
 
     def __init__(self, about: str, function: Callable[[], object]) -> None:
         super().__init__()
@@ -343,7 +346,7 @@ class Handler(logging.Handler):
 
 @pytest.fixture(name="when_logged")
 def _when_logged() -> Iterator[Callable[[str, Callable[[], object]], None]]:
-    """Return what has a function called when the log says something."""
+    """Yield a function that has another function called when a log message contains a text."""
     handlers: list[Handler] = []
 
     def call(about: str, function: Callable[[], object]) -> None:
@@ -358,7 +361,7 @@ def _when_logged() -> Iterator[Callable[[str, Callable[[], object]], None]]:
 def test_a_source_may_be_forgotten_before_its_commit_is_logged(
     flags: dflag.FlagRegistry, when_logged: Callable[[str, Callable[[], object]], None]
 ) -> None:
-    """With the end of a test's block, in another thread: the commit was made all the same."""
+    """`apply()` returns its revision even if another thread forgets the source before the commit is logged."""
     flags.dyn_string("name", "x", deprecated="gone soon")
     flags.dyn_int("rate", 1)
     with contextlib.ExitStack() as block:
@@ -375,7 +378,7 @@ def test_an_unknown_key_counts_for_one_source_whatever_is_logged_between(
     when_logged: Callable[[str, Callable[[], object]], None],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Also when another source with that key is applied before the log of the first has come to it."""
+    """An unknown key of two sources is logged and counted once, even if the second is applied while the first logs."""
     flags.dyn_string("name", "x", deprecated="gone soon")
     when_logged("deprecated", lambda: flags.apply({"nope": "1"}, source="second"))
     with pytest.warns(DeprecationWarning, match="gone soon"):
@@ -387,7 +390,7 @@ def test_an_unknown_key_counts_for_one_source_whatever_is_logged_between(
 def test_the_fault_of_a_validator_is_logged_once_while_its_reading_is_refused(
     flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each check parses it again: what it depends on may be otherwise by now."""
+    """The fault of a parser or validator is logged once while the refused reading is parsed again at each check."""
 
     def fault(text: str) -> int:
         raise LookupError(text)
@@ -415,7 +418,7 @@ def test_the_fault_of_a_validator_is_logged_once_while_its_reading_is_refused(
 
 def test_bad_value_keeps_last_good_one_of_its_source(flags: dflag.FlagRegistry) -> None:
     """
-    The others of the revision apply; with no good value before, the layer below shows.
+    A bad value keeps the last good one of its source, or shows the layer below; the other values are applied.
     """
     rate, other = flags.dyn_int("rate", 1), flags.dyn_int("other", 1)
     assert list(flags.apply({"rate": "x"}, source="s").rejected) == ["rate"]
@@ -430,7 +433,7 @@ def test_bad_value_keeps_last_good_one_of_its_source(flags: dflag.FlagRegistry) 
 
 def test_atomic_revision_with_a_bad_value_changes_nothing(flags: dflag.FlagRegistry) -> None:
     """
-    Neither the bad flag nor its neighbours move, and the next good revision applies whole.
+    An atomic revision with a bad value changes no flag, and the next good revision is applied whole.
     """
     rate, other = flags.dyn_int("rate", 1), flags.dyn_int("other", 1)
     revision = flags.apply({"rate": "x", "other": "5"}, source="s", atomic=True)
@@ -442,7 +445,7 @@ def test_atomic_revision_with_a_bad_value_changes_nothing(flags: dflag.FlagRegis
 
 def test_unchanged_values_are_neither_parsed_nor_committed_again(flags: dflag.FlagRegistry) -> None:
     """
-    The previous revision is returned, and what stays bad is logged once.
+    Values that have not changed are not parsed again, and `apply()` returns the previous revision.
     """
     parsed: list[str] = []
 
@@ -458,7 +461,7 @@ def test_unchanged_values_are_neither_parsed_nor_committed_again(flags: dflag.Fl
 
 def test_a_flag_whose_text_did_not_change_is_left_alone_beside_one_that_did(flags: dflag.FlagRegistry) -> None:
     """
-    It is neither parsed, validated nor notified again.
+    A flag whose text has not changed is not parsed, validated or notified again when another flag changes.
     """
     parsed: list[str] = []
     called: list[tuple[int, int]] = []
@@ -481,7 +484,7 @@ def test_a_flag_whose_text_did_not_change_is_left_alone_beside_one_that_did(flag
 
 def test_text_that_stays_bad_is_logged_once(flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture) -> None:
     """
-    It stays in rejected for as long as it stays bad.
+    A text that stays bad, or a key that stays unknown, is logged once; a bad text stays in `rejected`.
     """
     flags.dyn_int("rate", 1)
     flags.dyn_int("other", 1)
@@ -493,7 +496,7 @@ def test_text_that_stays_bad_is_logged_once(flags: dflag.FlagRegistry, caplog: p
 
 def test_registry_validator_refuses_a_revision_whole(flags: dflag.FlagRegistry) -> None:
     """
-    It sees the candidate; a refused one leaves no trace, in set and override neither.
+    A revision that a registry validator refuses changes no value and no history; `set()` and `override()` raise.
     """
     low, high = flags.dyn_int("low", 1), flags.dyn_int("high", 10)
 
@@ -516,7 +519,7 @@ def test_registry_validator_refuses_a_revision_whole(flags: dflag.FlagRegistry) 
 
 def test_flag_declared_late_takes_up_what_sources_hold(flags: dflag.FlagRegistry) -> None:
     """
-    A module that is imported after the first revision is configured all the same, static flags too.
+    A flag that is declared after the first revision gets the source's value, even a static flag after the freeze.
     """
     assert flags.apply({"rate": "5", "port": "6"}, source="s").unknown == ("port", "rate")
     flags.freeze()
@@ -529,7 +532,7 @@ def test_flag_declared_late_takes_up_what_sources_hold(flags: dflag.FlagRegistry
 def test_a_deprecated_flag_that_a_rule_sets_is_warned_of_once(
     flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture, key: str
 ) -> None:
-    """As of one that a value of its own sets, also where the rule sets it for some keys alone."""
+    """A deprecated flag that a rule sets, for all keys or for some, is logged once."""
     flags.dyn_int("old", 1, deprecated="use new", by="tenant")
     source = MemorySource({})
     updater = dflag.Updater(flags, source)

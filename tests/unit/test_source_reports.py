@@ -1,5 +1,5 @@
 """
-What is said of the values that sources give, and how often.
+What is logged about the values of sources, and how often.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MANY = 10_001
 
 @pytest.fixture(name="said")
 def _said(caplog: pytest.LogCaptureFixture) -> Callable[..., list[str]]:
-    """Return what was logged since the last call."""
+    """Return a function that returns the messages that were logged since its last call."""
     caplog.set_level(logging.DEBUG, logger="dflag")
 
     def take(*levels: int) -> list[str]:
@@ -43,7 +43,8 @@ def test_more_unknown_names_than_are_remembered_are_reported_once(
     flags: dflag.FlagRegistry, said: Callable[..., list[str]], atomic: bool
 ) -> None:
     """
-    A later revision with one more reports that one, whether or not what the source gives is applied.
+    Unknown keys are logged once, however many a source holds, and a later revision logs only a new one.
+    This holds whether or not the values of the source are applied.
     """
     flags.dyn_int("rate", 0)
     values = {f"x{number}": "1" for number in range(MANY)} | ({"rate": "bad"} if atomic else {})
@@ -54,14 +55,14 @@ def test_more_unknown_names_than_are_remembered_are_reported_once(
     assert len(_unknown(said())) == 1
     flags.apply({}, source="s", atomic=atomic)
     flags.apply(values, source="s", atomic=atomic)
-    assert len(_unknown(said())) <= MANY - 9_000  # names that are gone are remembered, the last ones
+    assert len(_unknown(said())) <= MANY - 9_000  # the last of the names that are gone are remembered
 
 
 def test_names_that_come_and_go_take_bounded_memory(
     flags: dflag.FlagRegistry, said: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    However many and however long; the last of them are still known when they come back.
+    Unknown keys that come and go take bounded memory, and the last ones are not logged again when they return.
     """
     monkeypatch.setattr(_source_reports, "_MAX_REMEMBERED", 100)
     for number in range(300):
@@ -79,7 +80,7 @@ def test_a_static_change_that_waits_is_logged_once_with_its_value(
     flags: dflag.FlagRegistry, said: Callable[..., list[str]]
 ) -> None:
     """
-    The name at INFO, both texts at DEBUG, again when it is another value, and never a secret's.
+    A change of a static flag is logged once per value: its name at INFO, both texts at DEBUG, never a secret.
     """
     flags.int("port", 8080)
     flags.string("token", "hunter1", secret=True)
@@ -106,7 +107,7 @@ def test_a_refused_revision_does_not_say_that_it_changed_nothing(
     flags: dflag.FlagRegistry, said: Callable[..., list[str]]
 ) -> None:
     """
-    What is refused, and what waits for a restart, is logged as such; only a revision with neither changed no value.
+    The log says that a revision changed no value only if it refused nothing and nothing waits for a restart.
     """
     flags.int("port", 8080)
     flags.dyn_int("rate", 1)
@@ -121,7 +122,7 @@ def test_a_refused_revision_does_not_say_that_it_changed_nothing(
 
 
 def test_a_value_that_is_good_again_is_logged_once(flags: dflag.FlagRegistry, said: Callable[..., list[str]]) -> None:
-    """So that the last word of the log on a flag is not the warning; also when its key is gone."""
+    """When a value is no longer refused, or its key is gone, the log says so once."""
     flags.dyn_int("rate", 1)
     healed = "flag 'rate' in s: no longer refused"
     for values in ({"rate": "2"}, {"rate": "3"}, {}):
@@ -137,7 +138,7 @@ def test_a_value_that_is_good_again_is_logged_once(flags: dflag.FlagRegistry, sa
 def test_values_that_are_refused_no_more_are_logged_once(
     flags: dflag.FlagRegistry, said: Callable[..., list[str]]
 ) -> None:
-    """Also where the source holds what is in force again, so that no revision says it."""
+    """When a registry validator no longer refuses a source, the log says so once, even if no value changes."""
     rate, most = flags.dyn_int("rate", 1), flags.dyn_int("most", 5)
 
     @flags.validator
@@ -156,7 +157,7 @@ def test_values_that_are_refused_no_more_are_logged_once(
 
 
 def test_a_bad_value_says_which_value_is_in_force(flags: dflag.FlagRegistry, said: Callable[..., list[str]]) -> None:
-    """When the key was gone before, a dynamic flag shows the layer below, and a frozen one the value that it had."""
+    """The log of a bad value says which value is in force: the layer below, or the last one of a frozen static flag."""
     rate, port = flags.dyn_int("rate", 1), flags.int("port", 1)
     flags.apply({"rate": "2", "port": "2"}, source="s")
     flags.freeze()
@@ -171,7 +172,7 @@ def test_a_bad_value_says_which_value_is_in_force(flags: dflag.FlagRegistry, sai
 
 
 def test_the_key_of_a_map_is_named(flags: dflag.FlagRegistry, said: Callable[..., list[str]]) -> None:
-    """A bad value keeps the last good one of its key, and a key that never had one is left out."""
+    """The log names the key of a bad map value, and whether its last good value is kept or the key is left out."""
     flags.dyn_map("limits", {}, keys="*.limit", of="int")
     flags.apply({"a.limit": "1", "b.limit": "1"}, source="s")
     said()
@@ -186,7 +187,7 @@ def test_the_key_of_a_map_is_named(flags: dflag.FlagRegistry, said: Callable[...
 
 
 def test_a_change_for_one_key_is_logged(flags: dflag.FlagRegistry, said: Callable[..., list[str]]) -> None:
-    """It changes no value that `get()` returns, and is no revision without effect."""
+    """A revision that changes only values by key is logged as such, and not as one that changed no value."""
     rate, source = flags.dyn_int("rate", 1, by="tenant"), MemorySource({})
     updater = dflag.Updater(flags, source)
     updater.initialize()
@@ -205,7 +206,7 @@ def test_a_change_for_one_key_is_logged(flags: dflag.FlagRegistry, said: Callabl
 
 
 def test_a_rule_that_is_good_again_is_named(flags: dflag.FlagRegistry, said: Callable[..., list[str]]) -> None:
-    """By its name; of a list that could not be read, by the key."""
+    """When a rule or a list of rules is no longer refused, the log names the rule, or the key of the list."""
     flags.dyn_int("rate", 1)
     source = MemorySource({})
     updater = dflag.Updater(flags, source)

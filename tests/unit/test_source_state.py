@@ -1,5 +1,5 @@
 """
-What came of applying a reading of a source.
+The results of applying a reading of a source.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def test_the_outcome_of_a_batch_counts_what_is_news(flags: dflag.FlagRegistry) -> None:
-    """A bad value that was reported is no news with the next reading, and the record counts it once."""
+    """A bad value that was reported before is not newly rejected in the next reading, and is counted once."""
     flags.dyn_int("rate", 1)
     flags.dyn_int("other", 1).set(2)
     outcome, state = apply_without_commit(flags, {"rate": "many"}, newly_unknown=("x",))
@@ -31,7 +31,7 @@ def test_the_outcome_of_a_batch_counts_what_is_news(flags: dflag.FlagRegistry) -
 
 
 def test_what_is_worked_out_deferred_is_the_same_for_all_who_ask() -> None:
-    """A thread that asks while another one works it out gets the object that the first one has made."""
+    """All callers of `Deferred.get()` get the same object, even if one calls it while another is making the object."""
     asked = list[object]()
 
     def make() -> object:
@@ -45,7 +45,7 @@ def test_what_is_worked_out_deferred_is_the_same_for_all_who_ask() -> None:
 
 
 def test_what_is_left_keeps_the_revision_only_where_nothing_is_new(flags: dflag.FlagRegistry) -> None:
-    """A refused batch has a revision of its own, with the error; its values are those in force before."""
+    """A batch without changes keeps the revision; a refused one has its own, with the error and the old values."""
     flags.dyn_int("rate", 1)
     state = apply_without_commit(flags, {"rate": "2"})[1]
     same = outcome_without_commit(parse(flags, {"rate": "2"}, state), 5, (), newly_unknown=())
@@ -58,7 +58,7 @@ def test_what_is_left_keeps_the_revision_only_where_nothing_is_new(flags: dflag.
 
 
 def test_revisions_do_not_keep_the_ones_before(flags: dflag.FlagRegistry) -> None:
-    """However many readings are applied, the record holds two revisions at most."""
+    """However many readings are applied, at most two revisions of a source are kept in memory."""
     flags.dyn_int("rate", 1)
     revision = flags.apply({"rate": "1"}, source="kept revisions")
     for number in range(2, 12):

@@ -1,5 +1,5 @@
 """
-What a directory gives that no writer disturbs; publishing beside it stands with the integration tests.
+Reading a directory that nothing changes meanwhile; the integration tests publish while a source reads.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _fail_open(monkeypatch: pytest.MonkeyPatch, name: str, number: int) -> None:
 
 def test_binary_and_empty_contents_come_as_they_are(volume: ConfigMapVolume) -> None:
     """
-    Contents are bytes: neither decoded, nor stripped, nor taken for missing when empty.
+    Contents of files are returned as bytes, neither decoded nor stripped, and an empty file is a value too.
     """
     values = {"a": b"\xef\xbb\xbf\xff\x00\r\n", "empty": b"", "page": b"x" * 4096, "long": b"y" * 10_000}
     volume.write(values)
@@ -58,7 +58,7 @@ def test_binary_and_empty_contents_come_as_they_are(volume: ConfigMapVolume) -> 
 
 def test_only_names_that_keys_can_have_are_values(volume: ConfigMapVolume) -> None:
     """
-    Dot-files, sub-directories and names with other characters are no flags; a name may be long.
+    Dot-files, subdirectories and names that no key can have are left out; a name of 253 characters is read.
     """
     names = [".x", ".x.y", "d/e", "foo/f", "a~", "#a#", "b c", "\u00e9", "x" * 254]
     volume.write({**dict.fromkeys(names, "0"), "foo.log": "1", "-": "2", "x" * 253: "3"})
@@ -68,7 +68,7 @@ def test_only_names_that_keys_can_have_are_values(volume: ConfigMapVolume) -> No
 
 def test_what_cannot_be_a_value_is_named(data: Path, volume: ConfigMapVolume, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    FIFOs, sockets, devices and loops are unreadable, and their neighbours are read.
+    FIFOs, sockets, devices and link loops are `Unreadable` with the reason, and the files next to them are read.
     """
     os.mkfifo(data / "fifo")
     (data / "to_fifo").symlink_to("fifo")
@@ -92,7 +92,7 @@ def test_what_cannot_be_a_value_is_named(data: Path, volume: ConfigMapVolume, mo
 
 def test_links_count_as_what_they_lead_to(data: Path, volume: ConfigMapVolume) -> None:
     """
-    A link to a file is a value; one to a directory or to nowhere is nothing.
+    A link to a file is a value; a link to a directory or to nowhere is left out.
     """
     (data / "c").symlink_to("a")
     (data / "directory").symlink_to(".")
@@ -116,7 +116,7 @@ def test_what_is_no_file_when_it_is_opened_is_no_value(
     tmp_path: Path, make: Callable[[Path], object], expected: bytes | Unreadable | None
 ) -> None:
     """
-    Something else may have come since the directory was listed; an empty file is a value all the same.
+    An entry that is no longer a file when it is opened is not a value; an empty file still is one.
     """
     make(tmp_path / "odd")
     directory = os.open(tmp_path, os.O_RDONLY)
@@ -128,7 +128,7 @@ def test_what_is_no_file_when_it_is_opened_is_no_value(
 
 def test_a_value_may_have_16_mib(data: Path, volume: ConfigMapVolume) -> None:
     """
-    A file of 16 MiB is read to its end, a larger one is refused without being read.
+    A file of 16 MiB is read to its end, and a larger one is `Unreadable`.
     """
     with (data / "a").open("wb") as file:
         file.truncate(16 * _MIB)
@@ -152,7 +152,7 @@ def test_one_refused_entry_does_not_spoil_the_others(
     volume: ConfigMapVolume, monkeypatch: pytest.MonkeyPatch, number: int, reason: str
 ) -> None:
     """
-    An entry that the system refuses is unreadable, and is tried again though nothing changes.
+    An entry that the system refuses is `Unreadable`, is due again within 30 s, and the other entries are read.
     """
     source = DirectorySource(volume.path)
     _fail_open(monkeypatch, "a", number)
@@ -169,7 +169,7 @@ def test_one_refused_entry_does_not_spoil_the_others(
 @pytest.mark.skipif(os.geteuid() == 0, reason="everything is readable for root")
 def test_a_file_without_permission_is_unreadable(data: Path, volume: ConfigMapVolume) -> None:
     """
-    Mode 0000 makes one entry unreadable.
+    A file of mode 0000 is `Unreadable`, and the other files are read.
     """
     (data / "a").chmod(0)
 
@@ -181,7 +181,7 @@ def test_want_of_descriptors_is_not_the_entrys_fault(
     volume: ConfigMapVolume, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     """
-    When the process has no descriptor or memory left the whole read fails, and is due again soon.
+    When the process has no descriptor or memory left, the whole read fails and is due again within a second.
     """
     source = DirectorySource(volume.path)
     _fail_open(monkeypatch, "a", number)
@@ -194,7 +194,7 @@ def test_want_of_descriptors_is_not_the_entrys_fault(
 
 def test_a_missing_directory_says_so(tmp_path: Path) -> None:
     """
-    Only a directory that is not there at all counts as missing.
+    Reading a directory that does not exist raises a `SourceError` that counts as missing.
     """
     path = tmp_path / "nowhere" / "volume"
 
@@ -206,7 +206,7 @@ def test_a_missing_directory_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["file", "file/below"])
 def test_a_file_is_not_a_directory(tmp_path: Path, name: str) -> None:
     """
-    A path to a file, or below one, is there and wrong.
+    A path to a file, or below one, raises a `SourceError` that does not count as missing.
     """
     (tmp_path / "file").write_text("1")
 
@@ -217,7 +217,7 @@ def test_a_file_is_not_a_directory(tmp_path: Path, name: str) -> None:
 
 def test_an_unreadable_directory_is_not_missing(volume: ConfigMapVolume, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    A directory without permission is an error that is not "missing".
+    A directory without permission raises a `SourceError` that does not count as missing.
     """
     _fail_open(monkeypatch, str(volume.path / "..data"), errno.EACCES)
 
@@ -228,7 +228,7 @@ def test_an_unreadable_directory_is_not_missing(volume: ConfigMapVolume, monkeyp
 
 def test_a_dangling_data_link_is_an_error(volume: ConfigMapVolume) -> None:
     """
-    A volume whose ``..data`` leads nowhere is not taken for an empty one.
+    A volume whose ``..data`` leads nowhere raises a `SourceError`, and is neither empty nor missing.
     """
     (volume.path / "..data").unlink()
     (volume.path / "..data").symlink_to("..nowhere")
@@ -240,7 +240,7 @@ def test_a_dangling_data_link_is_an_error(volume: ConfigMapVolume) -> None:
 
 def test_a_data_entry_that_is_a_file_is_an_error(tmp_path: Path) -> None:
     """
-    A file named ``..data`` is reported by its own path.
+    A file named ``..data`` raises a `SourceError` with the path of that file.
     """
     (tmp_path / "..data").write_text("1")
 
@@ -250,7 +250,7 @@ def test_a_data_entry_that_is_a_file_is_an_error(tmp_path: Path) -> None:
 
 def test_a_data_entry_that_is_a_directory_is_read_at_every_probe(tmp_path: Path) -> None:
     """
-    A real directory in the link's place gives values, and only reading tells when they change.
+    A real directory named ``..data`` is read, and `probe()` returns another token each time.
     """
     (tmp_path / "..data").mkdir()
     (tmp_path / "..data" / "a").write_text("1")
@@ -262,7 +262,7 @@ def test_a_data_entry_that_is_a_directory_is_read_at_every_probe(tmp_path: Path)
 
 def test_a_read_that_always_loses_gives_up(volume: ConfigMapVolume, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    After twenty lost races the read fails; it is due again soon, but not at once.
+    A read during which the directory changes in 20 attempts fails, and is due again within a second but not at once.
     """
     attempts = []
 
@@ -281,7 +281,7 @@ def test_a_read_that_always_loses_gives_up(volume: ConfigMapVolume, monkeypatch:
 
 def test_a_failed_read_makes_the_next_probe_differ(volume: ConfigMapVolume, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    A failure that leaves no trace in the directory is tried again when it is due.
+    After a failed read that is due again, `probe()` returns another token though the directory has not changed.
     """
     source = DirectorySource(volume.path)
     before = source.probe()
@@ -295,7 +295,7 @@ def test_a_failed_read_makes_the_next_probe_differ(volume: ConfigMapVolume, monk
 
 def test_a_probe_takes_two_system_calls(volume: ConfigMapVolume, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    In a volume the periodic check reads the link and asks for the directory's identity, no more.
+    `probe()` of a volume makes two system calls: it reads the link and asks for the directory's identity.
     """
     source = DirectorySource(volume.path)
     source.read()
@@ -316,7 +316,7 @@ def test_a_probe_takes_two_system_calls(volume: ConfigMapVolume, monkeypatch: py
 @pytest.mark.parametrize(("path", "options"), [("", {}), ("a\0b", {}), ("a", {"settle_seconds": -1.0})])
 def test_refuses_what_can_never_work(path: str, options: dict[str, float]) -> None:
     """
-    An empty path, one with a NUL and a negative time are refused at construction.
+    An empty path, one with a NUL and a negative settling time raise `DefinitionError` at construction.
     """
     with pytest.raises(DefinitionError, match="expected"):
         DirectorySource(path, **options)
@@ -325,7 +325,7 @@ def test_refuses_what_can_never_work(path: str, options: dict[str, float]) -> No
 @pytest.mark.parametrize("seconds", [float("nan"), float("inf")])
 def test_refuses_a_settling_time_that_never_ends(seconds: float) -> None:
     """
-    The settling time has to be finite.
+    A settling time that is infinite or not a number raises `DefinitionError`.
     """
     with pytest.raises(DefinitionError, match="settle_seconds"):
         DirectorySource("a", settle_seconds=seconds)
@@ -333,7 +333,7 @@ def test_refuses_a_settling_time_that_never_ends(seconds: float) -> None:
 
 def test_names_are_as_given_and_keys_have_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    The name is the path as given; a key is located by its full path.
+    The name of the source is the path as given, and `locate()` returns the full path of a key.
     """
     monkeypatch.chdir(tmp_path)
     source = DirectorySource("flags")

@@ -1,5 +1,5 @@
 """
-What a document file gives that no writer disturbs; publishing beside it stands with the integration tests.
+Reading a document file that nothing changes meanwhile; the integration tests publish while a source reads.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _source(volume: ConfigMapVolume) -> FileSource:
 
 def _settled(path: Path, data: str | bytes) -> Path:
     """
-    Write a file that has been left alone for long.
+    Write a file and return its path.
     """
     path.write_bytes(data.encode() if isinstance(data, str) else data)
     return path
@@ -46,14 +46,14 @@ def _settled(path: Path, data: str | bytes) -> Path:
 
 def _eager(path: Path) -> FileSource:
     """
-    Return a source that waits for no more than a tick of the clock.
+    Return a source that waits for at most a tick of the clock until a file has settled.
     """
     return FileSource(path, settle_seconds=0)
 
 
 def test_reads_a_document_in_a_volume(source: FileSource) -> None:
     """
-    Each key comes with its text as written, and the value beside it.
+    Each key of a document has its text as written, together with its native value.
     """
     values = source.read()
     assert dict(values) == {"rate": "012", "mode": "no"}
@@ -65,7 +65,7 @@ def test_reads_a_document_in_a_volume(source: FileSource) -> None:
 
 def test_the_name_is_the_path_as_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    A relative path is the layer's name, and keeps its meaning after a change of directory.
+    The name of the source is the relative path as given, and the same file is read after a change of directory.
     """
     _settled(tmp_path / "app.yaml", "a: 1")
     monkeypatch.chdir(tmp_path)
@@ -79,7 +79,7 @@ def test_the_name_is_the_path_as_given(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_locates_a_key_by_line(source: FileSource, volume: ConfigMapVolume) -> None:
     """
-    Messages lead to the line of the last reading; before it, and for a key that is not there, to the file.
+    `locate()` returns the line of a key in the last reading; before it, and for an unknown key, only the file.
     """
     path = f"{volume.path}/app.yaml"
     assert source.locate("mode") == path
@@ -93,7 +93,7 @@ def test_locates_a_key_by_line(source: FileSource, volume: ConfigMapVolume) -> N
 
 def test_json_is_held_to_json(tmp_path: Path) -> None:
     """
-    A file that ends in .json, in any case, must be JSON; in another, JSON is as good as YAML.
+    A file that ends in .json, in any case, must be JSON; any other may be JSON or YAML.
     """
     assert dict(_eager(_settled(tmp_path / "a.yml", '{"a": 1.0}')).read()) == {"a": "1.0"}
     assert dict(_eager(_settled(tmp_path / "a.JSON", '{"a": 1.0}')).read()) == {"a": "1.0"}
@@ -103,7 +103,7 @@ def test_json_is_held_to_json(tmp_path: Path) -> None:
 
 def test_a_bad_document_is_named_with_line_and_column(volume: ConfigMapVolume, source: FileSource) -> None:
     """
-    The message says where and what kind of fault it is; neither it nor anything behind it quotes the document.
+    The error for a bad document has its line, column and fault, and neither it nor a cause quotes the document.
     """
     volume.write({"app.yaml": "mode: no\npassword: hunter2: x\n"})
     with pytest.raises(SourceError) as caught:
@@ -121,7 +121,7 @@ def test_a_bad_document_is_named_with_line_and_column(volume: ConfigMapVolume, s
 @pytest.mark.parametrize("text", ["", "# later", "{}"])
 def test_a_document_without_keys_is_an_empty_set(volume: ConfigMapVolume, source: FileSource, text: str) -> None:
     """
-    It is there, and holds nothing.
+    A document without keys is an empty set of values and raises nothing.
     """
     volume.write({"app.yaml": text})
     assert dict(source.read()) == {}
@@ -129,7 +129,7 @@ def test_a_document_without_keys_is_an_empty_set(volume: ConfigMapVolume, source
 
 def test_what_is_missing_says_so(tmp_path: Path, volume: ConfigMapVolume) -> None:
     """
-    No file, no directory, a file for a directory, a dangling link, and a key that a volume lacks are missing.
+    A missing file or directory, a path below a file, a dangling link, and a key that a volume lacks count as missing.
     """
     (tmp_path / "dangling.yaml").symlink_to("nowhere")
     (tmp_path / "file").touch()
@@ -181,7 +181,7 @@ def _huge(path: Path) -> None:
 )
 def test_what_is_no_file_is_refused(tmp_path: Path, make: Callable[[Path], object], reason: str) -> None:
     """
-    It is there and cannot be read, and is never opened for longer than it takes to see that.
+    A path to anything but a file, or to a file that is too large, raises a `SourceError` that is not "missing".
     """
     make(tmp_path / "app.yaml")
     with pytest.raises(SourceError, match=f"app.yaml: {reason}, expected") as caught:
@@ -191,7 +191,7 @@ def test_what_is_no_file_is_refused(tmp_path: Path, make: Callable[[Path], objec
 
 def test_what_is_no_file_in_a_volume_is_refused(volume: ConfigMapVolume, source: FileSource) -> None:
     """
-    A volume's entry that is a FIFO is refused as well.
+    An entry of a volume that is a FIFO raises a `SourceError`.
     """
     entry = volume.path / "..data" / "app.yaml"
     entry.unlink()
@@ -205,7 +205,7 @@ def test_a_refused_file_is_tried_again(
     volume: ConfigMapVolume, source: FileSource, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     """
-    A failure that leaves no trace is looked at again when it is due, and the token differs then.
+    After a file was refused, a read is due again, and `probe()` returns another token though nothing has changed.
     """
     real = os.open
 
@@ -228,7 +228,7 @@ def test_a_refused_file_is_tried_again(
 
 def test_want_of_descriptors_is_tried_again(source: FileSource, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    A failure that is not the file's fault is a failure of the moment.
+    When the process has no descriptor left, the read fails without counting as missing, and is due within a second.
     """
 
     def failing(*_: Any, **_options: Any) -> int:
@@ -246,7 +246,7 @@ def test_want_of_descriptors_is_tried_again(source: FileSource, monkeypatch: pyt
 
 def test_a_probe_takes_two_system_calls(source: FileSource, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    The periodic check reads the volume's link and asks for the file's state, no more.
+    `probe()` makes two system calls: it reads the volume's link and asks for the file's state.
     """
     source.read()
     calls: list[str] = []
@@ -266,7 +266,7 @@ def test_a_probe_takes_two_system_calls(source: FileSource, monkeypatch: pytest.
 
 def test_a_probe_sees_every_change(tmp_path: Path) -> None:
     """
-    The token changes when the file comes, is written, replaced and removed, and stays otherwise.
+    The token of `probe()` changes when the file is created, written, replaced or removed, and stays otherwise.
     """
     path = tmp_path / "app.yaml"
     source = _eager(path)
@@ -286,7 +286,7 @@ def test_a_probe_sees_every_change(tmp_path: Path) -> None:
 
 def test_neighbours_do_not_matter(tmp_path: Path) -> None:
     """
-    What else comes and goes in the directory, editors' files among it, changes no token.
+    Other files in the directory, such as those of editors, do not change the token of `probe()`.
     """
     source = _eager(_settled(tmp_path / "app.yaml", "a: 1"))
     source.read()
@@ -301,7 +301,7 @@ def test_neighbours_do_not_matter(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", ["", "a\0b"])
 def test_refuses_what_can_be_no_path(path: str) -> None:
     """
-    An empty path and one with a NUL are refused at construction.
+    An empty path and one with a NUL raise `DefinitionError` at construction.
     """
     with pytest.raises(DefinitionError, match="file source: expected a path"):
         FileSource(path)
@@ -310,7 +310,7 @@ def test_refuses_what_can_be_no_path(path: str) -> None:
 @pytest.mark.parametrize("seconds", [-1.0, float("inf"), float("nan")])
 def test_refuses_an_impossible_settling_time(seconds: float) -> None:
     """
-    The settling time has to be finite and not negative.
+    A settling time that is negative, infinite or not a number raises `DefinitionError`.
     """
     with pytest.raises(DefinitionError, match="settle_seconds"):
         FileSource("app.yaml", settle_seconds=seconds)
@@ -318,7 +318,7 @@ def test_refuses_an_impossible_settling_time(seconds: float) -> None:
 
 def test_json_needs_no_yaml(tmp_path: Path) -> None:
     """
-    PyYAML is imported by the first document that needs it: neither by the module nor by JSON.
+    PyYAML is imported only when a YAML document is read, neither with the module nor for JSON.
     """
     _settled(tmp_path / "a.json", '{"a": 1}')
     _settled(tmp_path / "a.yaml", "a: 1")

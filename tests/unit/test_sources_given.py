@@ -1,5 +1,5 @@
 """
-Sources as programs pass them.
+The sources that a program passes.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def test_a_path_is_a_directory_unless_it_is_called_as_a_document(tmp_path: Path) -> None:
-    """What is there already counts more than its name."""
+    """A path is a directory unless its name is that of a document; an existing directory is one whatever its name."""
     (tmp_path / "odd.yaml").mkdir()
     sources = as_sources([tmp_path / "flags", str(tmp_path / "flags.yaml"), tmp_path / "odd.yaml"])
     assert [type(each) for each in sources] == [DirectorySource, FileSource, DirectorySource]
 
 
 def test_one_source_is_a_list_of_it() -> None:
-    """It stays the same object."""
+    """A single source becomes a list with the same object."""
     source = MemorySource({})
     (found,) = as_sources(source)
     assert found is source
@@ -40,6 +40,6 @@ def test_one_source_is_a_list_of_it() -> None:
     ],
 )
 def test_what_is_no_source_is_refused(given: Any, error: type[Exception], message: str) -> None:
-    """Before anything is read."""
+    """`as_sources()` raises for what is not a source, for an empty list, and for two sources with one name."""
     with pytest.raises(error, match=message):
         as_sources(given)

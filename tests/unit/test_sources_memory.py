@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def test_gives_what_it_was_given() -> None:
     """
-    A read gives the values, of every type that a source may give.
+    `read()` returns the values that the source was given, of every type that a source may return.
     """
     values: dict[str, Raw] = {"a": "1", "b": b"2", "c": Text("3", 3), "d": Unreadable("a FIFO")}
 
@@ -26,14 +26,14 @@ def test_gives_what_it_was_given() -> None:
 
 def test_is_empty_without_values() -> None:
     """
-    Without a mapping the set is empty.
+    `read()` returns an empty set if the source was given no mapping.
     """
     assert MemorySource().read() == {}
 
 
 def test_update_replaces_the_complete_set() -> None:
     """
-    A name that is not in the update is gone.
+    `update()` replaces the complete set: a name that is not in the update is gone.
     """
     source = MemorySource({"a": "1", "b": "2"})
 
@@ -44,7 +44,7 @@ def test_update_replaces_the_complete_set() -> None:
 
 def test_copies_what_it_is_given() -> None:
     """
-    Changing the mapping afterwards changes nothing in the source.
+    Changing the mapping after the source was made does not change the source.
     """
     values = {"a": "1"}
     source = MemorySource(values)
@@ -55,7 +55,7 @@ def test_copies_what_it_is_given() -> None:
 
 def test_values_are_read_only() -> None:
     """
-    What a read gives cannot be written to.
+    The mapping that `read()` returns cannot be changed.
     """
     with pytest.raises(TypeError):
         MemorySource({"a": "1"}).read()["a"] = "2"  # type: ignore[index]
@@ -63,7 +63,7 @@ def test_values_are_read_only() -> None:
 
 def test_probe_changes_with_an_update_only() -> None:
     """
-    The token stays until the next update, also one with equal values.
+    The token of `probe()` changes only with an update, also one with equal values.
     """
     source = MemorySource({"a": "1"})
     before = source.probe()
@@ -78,7 +78,7 @@ def test_probe_changes_with_an_update_only() -> None:
 
 def test_update_wakes_until_the_watch_is_closed() -> None:
     """
-    Every watch is woken once per update, and a closed one no more.
+    `update()` wakes every open watch once, and no watch that is closed or abandoned.
     """
     woken: list[int] = []
     source = MemorySource()
@@ -96,7 +96,7 @@ def test_update_wakes_until_the_watch_is_closed() -> None:
 
 def test_a_bad_update_replaces_nothing() -> None:
     """
-    A value of another type is refused without being shown, and the old set stands.
+    `update()` raises for a value or a name of a wrong type without showing the value, and the old set stays.
     """
     source = MemorySource({"a": "1"})
 
@@ -111,7 +111,7 @@ def test_a_bad_update_replaces_nothing() -> None:
 @pytest.mark.parametrize("values", [0, "", [], "a", [("a", "1")], 5, False], ids=repr)
 def test_takes_mappings_alone(values: Any) -> None:
     """
-    Anything but a mapping is refused, also what is empty or could be made into one.
+    Anything but a mapping raises TypeError, even if it is empty or could be made into a mapping.
     """
     source = MemorySource({"a": "1"})
 
@@ -125,7 +125,7 @@ def test_takes_mappings_alone(values: Any) -> None:
 
 def test_options_are_checked() -> None:
     """
-    A name that is no text, and a secrecy that is neither True nor False, are refused.
+    A name that is not a text, and a `secret` that is neither True nor False, raise `DefinitionError`.
     """
     with pytest.raises(DefinitionError, match="expected a name, got 5"):
         MemorySource(name=5)  # type: ignore[arg-type]
@@ -135,7 +135,7 @@ def test_options_are_checked() -> None:
 
 def test_has_a_name() -> None:
     """
-    The name is "memory" unless another, not empty, is given; it locates every key.
+    The name is "memory" unless another one, which must not be empty, is given; `locate()` returns it for every key.
     """
     assert MemorySource().name == "memory"
     assert (MemorySource().secret, MemorySource(secret=True).secret) == (False, True)
