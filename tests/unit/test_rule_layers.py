@@ -777,7 +777,7 @@ def test_a_rule_is_taken_back_while_it_bakes(
     assert steps.status("go").next_change == clock.time + 15 * MINUTE
     well[0] = False
     steps.rules(rules + "# asked anew")
-    threading.Event().wait(1.0)  # until it may be asked again
+    threading.Event().wait(1.0)  # until healthy() may be called again
     steps.look()
     assert rate.get() == 60
     assert steps.states() == {"go": "reverted"}
@@ -839,7 +839,7 @@ def test_health_counts_for_the_rules_that_it_was_asked_for(
     two = "- {name: two, from: 2026-11-28T09:59:00Z, bake: 1h, set: {rate: 90}}\n"
     steps = make(one, healthy=lambda: well)
     well = False
-    steps.rules("[]")  # asks for the rule that this takes away
+    steps.rules("[]")  # calls healthy() for the rule that this removes
     well = True
     steps.rules(one)
     steps.look()

@@ -29,7 +29,7 @@ def test_a_snapshot_stays_as_it_is(flags: dflag.FlagRegistry) -> None:
     rate.set(2)
     assert (snapshot[rate], flags.snapshot()[rate]) == (1, 2)
     with pytest.raises(AttributeError, match="a snapshot never changes"):
-        snapshot.revision = 5  # type: ignore[misc]  # what is tried
+        snapshot.revision = 5  # type: ignore[misc]  # wrong on purpose
     with pytest.raises(AttributeError, match="a snapshot never changes"):
         del snapshot.revision
     assert copy.copy(snapshot) is copy.deepcopy(snapshot) is snapshot
