@@ -1,5 +1,5 @@
 """
-Whatever an operator may put into a directory: a clear error, bounded time and memory, and the program goes on.
+Bad input in a directory: each case is a clear error in bounded time and memory, and the program goes on.
 """
 
 from __future__ import annotations
@@ -67,19 +67,19 @@ BAD: list[tuple[str, str | bytes]] = [
     ("json", "[]"),
     ("json", '{"mode": 1}'),
     ("json", "{}"),
-    # bytes that are no text
+    # bytes that are not text
     ("int", b"\xff\xfe1"),
     ("text", b"caf\xe9"),
     ("json", b'{"mode": "\xff"}'),
     ("yaml", b"mode: \xff"),
     ("list", b"a,\x80"),
-    # nothing at all
+    # empty texts
     ("int", ""),
     ("float", " \n"),
     ("bool", ""),
     ("duration", ""),
     ("json", ""),
-    # JSON as nobody should write it
+    # bad JSON
     ("json", '{"mode": "allow", "mode": "deny"}'),
     ("json", '{"mode": NaN}'),
     ("loose", "[Infinity]"),
@@ -93,7 +93,7 @@ BAD: list[tuple[str, str | bytes]] = [
     ("loose", "[1e400]"),
     ("loose", "[" + "9" * 5000 + "]"),
     ("loose", '"\\ud800"'),
-    # YAML likewise
+    # bad YAML
     ("yaml", BOMB),
     ("yaml", "[" * 5000),
     ("yaml", "{a: " * 5000),
@@ -119,7 +119,7 @@ def _label(case: tuple[str, str | bytes]) -> str:
 @pytest.fixture(name="updater")
 def _updater(flags: dflag.FlagRegistry, volume: ConfigMapVolume) -> Iterator[Updater]:
     """
-    Follow a volume with one good value of each kind.
+    Yield an updater that follows a volume with one good value of each kind.
     """
     flags.dyn_int("int", 0)
     flags.dyn_float("float", 0.0)
@@ -153,7 +153,7 @@ def test_a_bad_value_harms_nothing_else(
     flags: dflag.FlagRegistry, volume: ConfigMapVolume, updater: Updater, case: tuple[str, str | bytes]
 ) -> None:
     """
-    It is named with its place, quickly and in few words; its last good value stays, its neighbour and later ones apply.
+    A bad value is reported quickly, with flag and path; its last good value stays, and other and later values apply.
     """
     name, raw = case
     before = _values(flags)
@@ -183,7 +183,7 @@ def test_a_bad_value_at_start_is_refused(
     flags: dflag.FlagRegistry, volume: ConfigMapVolume, updater: Updater, case: tuple[str, str | bytes]
 ) -> None:
     """
-    The same text fails a program that starts, with the same flag in the error.
+    ``initialize()`` fails when a source holds one of the bad values, with one error that names the flag.
     """
     name, raw = case
     updater.stop()
@@ -227,7 +227,7 @@ def _newest(volume: ConfigMapVolume) -> list[Path]:
 
 def test_bombs_take_bounded_memory() -> None:
     """
-    A process that is given every bomb grows by tens of MiB, not by gigabytes.
+    YAML and JSON bombs are refused, and the process that parses all of them grows by less than 200 MB.
     """
     result = run_python(
         "import resource, sys, dflag\n"
@@ -252,7 +252,7 @@ def _fifo(path: Path) -> None:
 
 
 def _socket(path: Path) -> None:
-    # Its name is bound relative to its directory: the length of the whole path is limited.
+    # The name is bound relative to its directory, because the length of a socket's path is limited.
     here = os.open(".", os.O_RDONLY)
     os.chdir(path.parent)
     try:
@@ -288,7 +288,7 @@ def test_an_entry_that_is_no_file_is_a_bad_value_of_its_flag(
     flags: dflag.FlagRegistry, tmp_path: Path, make: Callable[[Path], None], layout: str
 ) -> None:
     """
-    It is named with its path at start and later, never waited for, and its neighbours are applied.
+    An entry that is not a readable file is rejected with its path, at a start and later, without a wait; others apply.
     """
     flags.dyn_int("odd", 0)
     flags.dyn_int("neighbour", 0)
@@ -303,7 +303,7 @@ def test_an_entry_that_is_no_file_is_a_bad_value_of_its_flag(
     with Updater.setup(flags, dflag.sources.DirectorySource(volume.path, settle_seconds=0.02)) as updater:
         directory = volume.path / "..data" if layout == "volume" else volume.path
         make(directory / ".new")
-        os.replace(directory / ".new", directory / "odd")  # no moment without the key, which would be a removal
+        os.replace(directory / ".new", directory / "odd")  # in one step: a moment without the key is a removal
         began = time.monotonic()
         updater.refresh()
         assert time.monotonic() - began < 1.0
@@ -320,7 +320,7 @@ def test_an_entry_that_is_no_file_is_a_bad_value_of_its_flag(
 
 def test_directories_and_dangling_links_are_no_flags(flags: dflag.FlagRegistry, tmp_path: Path) -> None:
     """
-    Neither is a bad value: the flag falls to the layer below, and says nothing.
+    A flag whose entry is a directory or a dangling link keeps its default, without an error or a warning.
     """
     flags.dyn_int("a", 0)
     flags.dyn_int("b", 0)
@@ -337,7 +337,7 @@ def test_directories_and_dangling_links_are_no_flags(flags: dflag.FlagRegistry, 
 
 def test_unknown_and_impossible_names_harm_nothing(flags: dflag.FlagRegistry, tmp_path: Path) -> None:
     """
-    Names that no ConfigMap could hold are passed over, thousands of unknown ones are warnings.
+    A good value applies next to impossible file names and a thousand unknown ones; the status lists the unknown ones.
     """
     flags.dyn_int("a", 0)
     (tmp_path / "a").write_text("1")
@@ -362,7 +362,7 @@ def test_code_of_the_users_that_raises_the_wrong_thing_rejects(
     flags: dflag.FlagRegistry, volume: ConfigMapVolume, raised: type[Exception], where: str
 ) -> None:
     """
-    Whatever a validator or a mutator raises, the value is refused as one error of its flag, and the rest goes on.
+    A value is rejected with one error of its flag, whatever its validator or mutator raises, and other values apply.
     """
 
     def fail(value: object) -> object:
@@ -391,7 +391,7 @@ def test_a_rule_across_flags_that_raises_the_wrong_thing_refuses(
     flags: dflag.FlagRegistry, volume: ConfigMapVolume
 ) -> None:
     """
-    Its failure refuses the set whole, is shown, and does not end the watch.
+    A ``KeyError`` in a registry validator is shown as the source's last error, and the next good values apply.
     """
     flags.dyn_int("neighbour", 0)
 
@@ -410,7 +410,7 @@ def test_a_rule_across_flags_that_raises_the_wrong_thing_refuses(
 
 def test_a_directory_that_is_a_file_is_a_source_error(flags: dflag.FlagRegistry, tmp_path: Path) -> None:
     """
-    The message says what was expected and where.
+    ``initialize()`` raises "not a directory" when the directory is a file, even with ``required=False``.
     """
     (tmp_path / "file").write_text("x")
     with pytest.raises(dflag.SourceError, match="not a directory"):

@@ -46,7 +46,7 @@ def test_a_typo_at_a_restart_starts_with_the_layer_below(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """
-    Bad values of static and dynamic flags are refused, logged once and shown; the good ones beside them apply.
+    Bad values of static and dynamic flags are refused, logged once and listed as rejected; the good values apply.
     """
     name = flags.string("name", "x")
     volume.write({"rate": "many", "port": "http", "name": "shop"})
@@ -66,7 +66,7 @@ def test_the_layer_below_may_be_the_command_line_or_another_source(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], port: dflag.StaticFlag[int]
 ) -> None:
     """
-    What a refused value leaves showing is whatever ranks next, not always the default.
+    When a value is refused the next layer with a value wins: the command line, another source or the default.
     """
     flags.parse_args(["--rate=7"])
     low, high = MemorySource({"port": "9090"}, name="low"), MemorySource({"rate": "0", "port": "http"}, name="high")
@@ -82,7 +82,7 @@ def test_a_value_mended_later_is_followed(
     volume: ConfigMapVolume,
 ) -> None:
     """
-    A dynamic flag takes the good value as it comes; a static one waits for the next restart, and that is shown.
+    When a bad value is corrected a dynamic flag takes it at once; a static flag is listed as pending restart.
     """
     volume.write({"rate": "many", "port": "http"})
     with _setup(flags, volume.path) as updater:
@@ -99,7 +99,7 @@ def test_an_atomic_source_with_a_bad_value_starts_without_values(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], port: dflag.StaticFlag[int]
 ) -> None:
     """
-    The source is refused whole, and says so; a good source beside it applies.
+    With ``atomic=True`` a bad value refuses its whole source, whose status has the error; another source applies.
     """
     name = flags.string("name", "x")
     bad, good = MemorySource({"rate": "many", "port": "9090"}, name="bad"), MemorySource({"name": "shop"}, name="good")
@@ -119,7 +119,7 @@ def test_a_source_that_breaks_a_registry_validator_starts_without_values(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    The revision is refused whole and logged once; sources that do not break the rule apply.
+    A source that breaks a registry validator is refused whole, with one error and log line; other sources apply.
     """
     burst = flags.dyn_int("burst", 100)
 
@@ -142,7 +142,7 @@ def test_sources_that_need_each_other_apply_beside_one_that_is_refused(
     flags: dflag.FlagRegistry, port: dflag.StaticFlag[int]
 ) -> None:
     """
-    A rule that one source breaks is no reason to try the others one by one: static flags have no second chance.
+    Sources that satisfy a validator only together are applied in one revision although a third source breaks it.
     """
     limit, other = flags.int("limit", 9000), flags.dyn_int("other", 0)
 
@@ -167,7 +167,7 @@ def test_unknown_names_are_warnings(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], unknown: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    A name that no flag has keeps no program from starting, with ``unknown="error"`` neither; it counts once.
+    An unknown name never fails a start that skips bad values, not even with ``unknown="error"``; it is one warning.
     """
     with _setup(flags, MemorySource({"rate": "60", "rat": "1"}), unknown=unknown) as updater:
         updater.refresh()
@@ -182,7 +182,7 @@ def test_a_source_that_cannot_be_read_is_still_an_error(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], tmp_path: Path
 ) -> None:
     """
-    What is required has to be there and readable; skipping is for values.
+    A required source that is missing or cannot be parsed raises ``SourceError``; only bad values are skipped.
     """
     document = tmp_path / "app.yaml"
     document.write_text("rate: [", encoding="utf-8")
@@ -198,7 +198,7 @@ def test_an_absent_optional_source_and_a_bad_value_go_together(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], tmp_path: Path
 ) -> None:
     """
-    Both are shown at once, already after initialize.
+    The status shows an absent optional source and the bad value of another one, already after ``initialize()``.
     """
     late = ConfigMapVolume(tmp_path / "late")
     updater = Updater(flags, [late.path, MemorySource({"rate": "0"})], on_bad_start="skip", required=False)
@@ -219,7 +219,7 @@ def test_raise_is_the_default_and_changes_nothing(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    The error says it all: no value, counter or log line is left of a start that failed.
+    Without the option a start that fails raises ``UpdateError`` and leaves no value, counter or log line.
     """
     source = MemorySource({"rate": "0", "what": ""})
     updater = Updater(flags, [tmp_path / "late", source], required=False)
@@ -236,7 +236,7 @@ def test_a_broken_rule_that_raises_is_not_logged_beside(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    What initialize raises is the caller's to report; a start that follows all the same says it once.
+    An error that ``initialize()`` raises is not logged; a ``start()`` that meets the same error logs it once.
     """
 
     @flags.validator
@@ -259,7 +259,7 @@ def test_a_broken_rule_that_raises_is_not_logged_beside(
 
 def test_metrics_and_status_count_the_same(flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]) -> None:
     """
-    What a start without a value is counted as can be alerted on, as it can be read in the status.
+    A value skipped at a start counts as rejected, and its source as partial, in the metrics and in the status.
     """
     client = pytest.importorskip("prometheus_client")
     from dflag.integrations import prometheus
@@ -295,7 +295,7 @@ def test_the_option_goes_through_every_way_to_make_an_updater(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]
 ) -> None:
     """
-    The stepped updater of the test kit takes it too; another word is refused.
+    ``SteppedUpdater`` takes ``on_bad_start`` too; a value other than the known ones raises ``DefinitionError``.
     """
     with SteppedUpdater(flags, {"rate": "0"}, on_bad_start="skip") as steps:
         assert list(steps.status().rejected) == ["rate"]

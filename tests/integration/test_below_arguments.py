@@ -40,7 +40,7 @@ def test_environment_and_command_line_hide_the_source(
     arguments_first: bool,
 ) -> None:
     """
-    Whether the arguments are parsed before the updater is made or after, they win; what they leave out the source sets.
+    Environment and command line win over the source, whether parsed before or after it; the source sets the rest.
     """
     only = flags.dyn_int("only", 0)
     monkeypatch.setenv("APP_PORT", "7070")
@@ -74,7 +74,7 @@ def test_an_override_is_above_all(flags: dflag.FlagRegistry, rate: dflag.Dynamic
 
 def test_changes_of_a_hidden_value_notify_nobody(flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]) -> None:
     """
-    Only effective values count: for callbacks, for the revision and for the history.
+    A change of a hidden value calls no callback, and appears neither in the revision's changes nor in the history.
     """
     other = flags.dyn_int("other", 0)
     flags.parse_args(["--rate=70"])
@@ -92,7 +92,7 @@ def test_changes_of_a_hidden_value_notify_nobody(flags: dflag.FlagRegistry, rate
 
 def test_a_bad_hidden_value_is_still_refused(flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]) -> None:
     """
-    What no one sees is validated all the same, for it would show when the argument is left out.
+    A bad value that the command line hides fails a start, because it would show when the argument is left out.
     """
     flags.parse_args(["--rate=70"])
     with pytest.raises(dflag.UpdateError, match="'rate'"):
@@ -108,7 +108,7 @@ def test_two_updaters_mix_ranks(
     volume: ConfigMapVolume,
 ) -> None:
     """
-    Of two updaters on one registry one ranks above the arguments and one beneath, whichever is made first.
+    Of two updaters on one registry the sources of one rank above the arguments and those of the other beneath.
     """
     flags.parse_args(["--rate=70", "--port=7070"])
     volume.write({"rate": "60"})
@@ -125,7 +125,7 @@ def test_two_updaters_mix_ranks(
 
 def test_later_sources_win_beneath_the_arguments_too(flags: dflag.FlagRegistry) -> None:
     """
-    The order of the sources counts as above.
+    Of two sources beneath the arguments the later one wins.
     """
     flags.dyn_int("rate", 0)
     flags.parse_args(["--rate=70"])
@@ -139,7 +139,7 @@ def test_pending_restart_looks_at_all_layers(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], port: dflag.StaticFlag[int]
 ) -> None:
     """
-    A static flag that the command line sets would be the same after a restart, whatever a hidden source says.
+    A static flag set on the command line is not pending restart when a hidden source changes; one set nowhere else is.
     """
     name = flags.string("name", "x")
     flags.parse_args(["--port=7070"])
@@ -152,7 +152,7 @@ def test_pending_restart_looks_at_all_layers(
 
 def test_a_map_takes_nothing_from_beneath_the_command_line(flags: dflag.FlagRegistry) -> None:
     """
-    A map is merged of the sources on one side of the arguments; an argument hides those beneath it whole.
+    A map merges sources above and beneath the arguments; an argument hides all sources beneath it.
     """
     limits = flags.dyn_map("limits", {}, keys="*.limit", of="int")
     Updater(flags, MemorySource({"a.limit": "1", "b.limit": "1"}, name="file"), below_arguments=True).initialize()
@@ -167,7 +167,7 @@ def test_a_map_takes_nothing_from_beneath_the_command_line(flags: dflag.FlagRegi
 
 def test_the_page_shows_the_rank(flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]) -> None:
     """
-    The layers in the page's JSON stand in the order of ``explain``, which the winner leads.
+    The page's JSON lists the layers of a flag in the order of ``explain()``, with the winning layer first.
     """
     from dflag.web import make_wsgi_app
 
@@ -184,7 +184,7 @@ def test_the_page_shows_the_rank(flags: dflag.FlagRegistry, rate: dflag.DynamicF
 
 def test_a_source_with_values_keeps_its_rank(flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]) -> None:
     """
-    Another rank for values in force is refused with what to do; an empty source may change sides.
+    Giving a source with values another rank raises an error that says what to do; an empty source may change its rank.
     """
     source = MemorySource({"rate": "60"})
     flags.parse_args(["--rate=70"])
@@ -201,7 +201,7 @@ def test_a_source_with_values_keeps_its_rank(flags: dflag.FlagRegistry, rate: df
 
 def test_the_same_updater_may_start_again(flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]) -> None:
     """
-    Stopping and starting keeps the rank.
+    An updater that is stopped and started again keeps the rank of its sources.
     """
     flags.parse_args(["--rate=70"])
     updater = Updater.setup(flags, MemorySource({"rate": "60"}), below_arguments=True)
@@ -214,7 +214,7 @@ def test_the_same_updater_may_start_again(flags: dflag.FlagRegistry, rate: dflag
 @pytest.mark.parametrize("given", ["no", None, 1])
 def test_a_switch_takes_a_bool(flags: dflag.FlagRegistry, option: str, given: object) -> None:
     """
-    A text such as ``"no"``, which is true, cannot stand where True or False is meant.
+    ``Updater`` raises ``DefinitionError`` when a switch is not a bool, such as the text ``"no"``, which is true.
     """
     with pytest.raises(dflag.DefinitionError, match=f"expected {option} as True or False, got {given!r}"):
         Updater(flags, MemorySource(), **{option: given})  # type: ignore[arg-type]

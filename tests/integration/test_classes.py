@@ -41,7 +41,7 @@ def _values(cfg: dflag.Flags) -> set[int]:
 
 def test_a_swap_of_a_volume_shows_as_one_new_instance(volume: ConfigMapVolume) -> None:
     """
-    What a request has keeps its values; the next one has all the new ones. A bad value leaves the last good one.
+    An instance keeps its values after a swap, the next one has all new ones; a bad value leaves the last good one.
     """
 
     class Shop(dflag.Flags):
@@ -81,7 +81,7 @@ class Reader(threading.Thread):
         self.reads = 0
 
     def run(self) -> None:
-        """Look for instances of two revisions, for older ones than was seen, and for those that change in a block."""
+        """Record instances that mix revisions, that are older than a value read before, or that change in a pin."""
         latest = 0
         flag = self._cls.registry[f"f{COUNT - 1:02}"]
         while not self._over.is_set():
@@ -96,7 +96,7 @@ class Reader(threading.Thread):
 
 def test_no_instance_is_torn_under_a_storm_of_commits() -> None:
     """
-    In threads without pins, with pins, and with pins of another registry; none sees an older one after a newer value.
+    During a storm of commits no thread, pinned or not, gets an instance that is torn or older than a value it has read.
     """
     cls, other, over = _many(), dflag.FlagRegistry(), threading.Event()
     blocks: list[tuple[Callable[[], Any], bool]] = [
@@ -129,7 +129,7 @@ def test_no_instance_is_torn_under_a_storm_of_commits() -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_child_has_whole_instances() -> None:
     """
-    Forked amid a storm, also inside of a pin; what its parent commits later is not its own.
+    A child forked during a storm of commits, also in a pin, has whole instances and sees no later commit of the parent.
     """
     cls = _many()
     over = threading.Event()
@@ -204,7 +204,7 @@ print(read(Settings.from_snapshot(snapshot)))
 @pytest.mark.parametrize("developing", [True, False])
 def test_an_instance_that_is_kept_warns_in_development_mode(developing: bool) -> None:
     """
-    Once, a minute after another commit, with the place of the read; in no other mode, and none made of a snapshot.
+    In development mode only, reading an instance a minute after a later commit warns once; one of a snapshot does not.
     """
     mode = ["-X", "dev"] if developing else []
     command = [sys.executable, *mode, "-c", f"exec(compile({STALE!r}, 'program.py', 'exec'))"]
@@ -253,7 +253,7 @@ data:
 
 @pytest.fixture(name="module")
 def _module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Write a program whose settings are a class."""
+    """Write a program whose settings are a class, and return its module's name."""
     monkeypatch.chdir(tmp_path)
     name = f"program_{tmp_path.name.replace('-', '_')}"
     (tmp_path / f"{name}.py").write_text(PROGRAM, encoding="utf-8")
@@ -265,7 +265,7 @@ def _module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.mark.parametrize("attribute", ["Settings", "Program.settings", "make"])
 def test_the_command_takes_a_class(module: str, attribute: str, capsys: pytest.CaptureFixture[str]) -> None:
     """
-    By its name, by a dotted one, and from a function.
+    ``dflag check`` takes a class by its name, by a dotted name, and from a function that returns it.
     """
     assert main(["check", f"{module}:{attribute}", "config.yaml"]) == 1
     printed = capsys.readouterr().out
@@ -278,7 +278,7 @@ def test_every_part_of_the_command_works_on_a_class(
     module: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """
-    Plan, schema, manifest, docs, policy, write and expired.
+    The commands plan, schema, manifest, docs, policy, write and expired take a class.
     """
     reference = f"{module}:Settings"
     assert main(["plan", reference, "config.yaml", "--format", "json"]) == 1
@@ -302,7 +302,7 @@ def test_every_part_of_the_command_works_on_a_class(
 
 def test_a_setting_of_an_expiry_ends_on_a_class() -> None:
     """
-    The instance after a time limit has the value below.
+    When the time limit of an override has passed, ``current()`` has the value of the layer below.
     """
 
     class Shop(dflag.Flags):
