@@ -139,7 +139,7 @@ def test_pending_restart_looks_at_all_layers(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], port: dflag.StaticFlag[int]
 ) -> None:
     """
-    A static flag set on the command line is not pending restart when a hidden source changes; one set nowhere else is.
+    When a source changes, a static flag set on the command line is not pending restart; one without an argument is.
     """
     name = flags.string("name", "x")
     flags.parse_args(["--port=7070"])

@@ -25,10 +25,10 @@ pytestmark = [pytest.mark.once, pytest.mark.untraced]
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = str(Path(cli.__file__).parents[2])
-"""Where the dflag under test lies: the checkout or the installed wheel."""
+"""The directory of the dflag under test: the checkout or the installed wheel."""
 
 HELP = Path(__file__).parent / "help"
-"""What ``--help`` printed when somebody last looked; DFLAG_WRITE_HELP=1 writes it anew."""
+"""The expected output of ``--help``; with DFLAG_WRITE_HELP=1 the test writes these files again."""
 
 PROGRAM = """
 import threading
@@ -105,7 +105,7 @@ def dflag(directory: Path, *arguments: str, given: str = "", **environment: str)
 
 
 def test_result_alone_is_on_standard_output(directory: Path) -> None:
-    """Findings go to standard output with status 1, what the program prints to standard error."""
+    """Findings go to standard output with status 1, and what the program prints goes to standard error."""
     found = dflag(directory, "check", "app:flags", "in.yaml")
     assert found.returncode == 1
     assert found.stdout == (
@@ -116,7 +116,7 @@ def test_result_alone_is_on_standard_output(directory: Path) -> None:
 
 
 def test_what_a_command_reports_the_library_does_not_log_beside(directory: Path) -> None:
-    """A refused value and an unknown name are findings of the command, in a program without logging too."""
+    """A refused value that ``plan`` reports on standard output is not logged to standard error as well."""
     found = dflag(directory, "plan", "app:flags", "in.yaml")
 
     assert found.returncode == 1
@@ -125,7 +125,7 @@ def test_what_a_command_reports_the_library_does_not_log_beside(directory: Path)
 
 
 def test_standard_input_of_another_command(directory: Path) -> None:
-    """What one command prints, another reads from standard input, whatever encoding the system has."""
+    """``check`` reads from standard input what ``manifest`` prints, even when the system's encoding is ASCII."""
     made = dflag(directory, "manifest", "app:flags", "--name", "app", PYTHONIOENCODING="ascii", LC_ALL="C")
     assert made.returncode == 0
     found = dflag(directory, "check", "app:flags", "-", "--strict", given=made.stdout, LC_ALL="C")
@@ -133,7 +133,7 @@ def test_standard_input_of_another_command(directory: Path) -> None:
 
 
 def test_errors_are_utf_8_whatever_the_locale(directory: Path) -> None:
-    """What is said on standard error is UTF-8 too, and no row of escapes, whatever encoding the system has."""
+    """Messages on standard error are UTF-8 without escapes, even when the system's encoding is ASCII."""
     (directory / "broken.py").write_text("raise ValueError('Gr\u00f6\u00dfe')\n", encoding="utf-8")
     found = dflag(directory, "check", "broken:flags", "-", PYTHONIOENCODING="ascii", LC_ALL="C", PYTHONUTF8="0")
     assert found.returncode == 2
@@ -144,7 +144,7 @@ def test_errors_are_utf_8_whatever_the_locale(directory: Path) -> None:
     "arguments", [[], ["chek"], ["check"], ["check", "app:flags"], ["check", "app:flags", "no.yaml"], ["--no-such"]]
 )
 def test_misuse(directory: Path, arguments: list[str]) -> None:
-    """Misuse and what cannot be read end with status 2, words on standard error, and no traceback."""
+    """Misuse and an unreadable input end with status 2, a message on standard error, and no traceback."""
     found = dflag(directory, *arguments)
     assert (found.returncode, found.stdout) == (2, "")
     assert "dflag" in found.stderr
@@ -157,7 +157,7 @@ both_bufferings = pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffere
 @both_bufferings
 @pytest.mark.parametrize("arguments", [["docs", "app:flags"], ["--help"], ["check", "--help"], ["--version"]])
 def test_reader_that_goes_away(directory: Path, arguments: list[str], unbuffered: str) -> None:
-    """A closed pipe is no traceback."""
+    """When the reader of the output has gone, the command ends with status 2 and without a traceback."""
     reader, writer = os.pipe()
     os.close(reader)
     path = os.pathsep.join(filter(None, [PACKAGES, os.environ.get("PYTHONPATH", "")]))
@@ -182,7 +182,7 @@ def test_reader_that_goes_away(directory: Path, arguments: list[str], unbuffered
 @pytest.mark.parametrize("redirection", [">/dev/full", ">&-"], ids=["full", "closed"])
 @pytest.mark.parametrize("arguments", ["docs app:flags", "--help", "--version", "check app:flags in.yaml"])
 def test_output_that_cannot_be_written(directory: Path, redirection: str, arguments: str, unbuffered: str) -> None:
-    """A result that nobody has got is no success, and one line says why."""
+    """When the result cannot be written, the command ends with status 2 and one line that says why."""
     found = _shell(directory, f"{arguments} {redirection}", PYTHONUNBUFFERED=unbuffered)
     assert found.returncode == 2
     (line,) = (line for line in found.stderr.splitlines() if line != "said by the program")
@@ -190,7 +190,7 @@ def test_output_that_cannot_be_written(directory: Path, redirection: str, argume
 
 
 def test_streams_that_are_closed(directory: Path) -> None:
-    """Without standard error nothing else goes to standard output, and without standard input that is said."""
+    """A closed standard error adds nothing to standard output; a closed standard input is an error with status 2."""
     found = _shell(directory, "check app:flags in.yaml no-such.yaml 2>&-")
     assert (found.returncode, found.stdout, found.stderr) == (2, "", "")
     found = _shell(directory, "check app:flags in.yaml 2>&-")
@@ -225,7 +225,7 @@ def test_version(directory: Path) -> None:
 
 
 def test_no_colour(directory: Path) -> None:
-    """Nothing that goes into a pipe holds colour, even where one is asked for elsewhere."""
+    """Output into a pipe has no colours."""
     for arguments in (["--help"], ["check", "--help"], ["check", "app:flags", "in.yaml"], ["check"]):
         found = dflag(directory, *arguments)
         assert "\x1b" not in found.stdout + found.stderr
@@ -263,7 +263,7 @@ def test_sarif(directory: Path) -> None:
 
 
 def test_sarif_without_findings(directory: Path) -> None:
-    """The log of a check that found nothing is valid as well."""
+    """The SARIF log of a check that found nothing is valid and has no results."""
     found = json.loads(dflag(directory, "check", "app:flags", "-", "--format", "sarif", given="rate_limit: 5").stdout)
     jsonschema.Draft4Validator(SARIF).validate(found)
     assert found["runs"][0]["results"] == []
@@ -279,7 +279,7 @@ def _summary(result: dict[str, Any]) -> tuple[str, str, str, int, int]:
 
 @pytest.mark.parametrize("name", ["", *(command for command in COMMANDS if (HELP / f"{command}.txt").exists())])
 def test_help(directory: Path, name: str) -> None:
-    """The help of each command is what it was when somebody last looked, and has an example."""
+    """The help of each command equals its stored text and has an example."""
     found = dflag(directory, *filter(None, [name]), "--help")
     golden = HELP / f"{name or 'dflag'}.txt"
     if os.environ.get("DFLAG_WRITE_HELP"):
@@ -291,7 +291,7 @@ def test_help(directory: Path, name: str) -> None:
 
 @pytest.mark.parametrize("columns", [{}, {"COLUMNS": "57"}, {"COLUMNS": "0"}, {"COLUMNS": "wide"}])
 def test_help_is_as_wide_as_argparse_makes_it(directory: Path, columns: dict[str, str]) -> None:
-    """The width of help comes from the environment, else from the terminal, as it does for other commands."""
+    """The help is as wide as argparse's own formatter makes it, for any value of COLUMNS or none."""
     program = (
         "import argparse, sys\nfrom dflag.cli._main import _Parser\n"
         "parser = _Parser(prog='dflag')\nours = parser.format_help()\n"
@@ -315,7 +315,7 @@ def test_help_is_as_wide_as_argparse_makes_it(directory: Path, columns: dict[str
 def test_garbage_is_searched_in_a_program_that_calls_the_command(
     directory: Path, arguments: str, expected: str
 ) -> None:
-    """The command spares what it imports in a process of its own, and nothing in that of another program."""
+    """The command freezes its imports for the garbage collector in its own process, but not when a program calls it."""
     program = (
         "import gc, sys; from dflag.cli import main; sys.argv[1:] = ['docs', 'app:flags']\n"
         f"main({arguments}); print(gc.get_freeze_count() == 0, gc.isenabled(), file=sys.stderr)"
@@ -334,7 +334,7 @@ def test_garbage_is_searched_in_a_program_that_calls_the_command(
 
 
 def test_help_is_light(directory: Path) -> None:
-    """The help of every command is there without anything heavy, logging, or the core."""
+    """The help of every command imports no heavy module, no logging and nothing of the core."""
     program = (
         "import sys; from dflag.cli import main\n"
         f"main(['--version']), [main([name, '--help']) for name in {sorted(COMMANDS)}]\n"
@@ -354,7 +354,7 @@ def test_help_is_light(directory: Path) -> None:
 
 
 def test_action_runs_the_check(directory: Path) -> None:
-    """The step of the GitHub action checks each line of its inputs, and runs nothing that stands in them."""
+    """The step of the GitHub action checks each line of its inputs, and runs no shell command that a line contains."""
     action = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
     assert {"registry", "inputs", "strict", "working-directory"} == set(action["inputs"])
     (step,) = (step for step in action["runs"]["steps"] if step["name"] == "Check")
@@ -388,7 +388,7 @@ def test_action_runs_the_check(directory: Path) -> None:
 
 @pytest.mark.parametrize("brought", [False, True])
 def test_action_installs_its_own_checkout(tmp_path: Path, brought: bool) -> None:
-    """The GitHub action installs the commit that it is of, and no package of that name, unless dflag is there."""
+    """The GitHub action installs dflag from its own checkout, or nothing when dflag is installed already."""
     action = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
     steps = action["runs"]["steps"]
     (step,) = (step for step in steps if "pip" in step["run"])
@@ -410,7 +410,7 @@ def test_action_installs_its_own_checkout(tmp_path: Path, brought: bool) -> None
 
 
 def test_hook_runs_the_check() -> None:
-    """The pre-commit hook runs a command that is there, on the files that may hold flags."""
+    """The pre-commit hook runs an existing command of dflag on YAML and JSON files."""
     (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))
     program, command = hook["entry"].split()
     assert (program, hook["language"], hook["types_or"]) == ("dflag", "python", ["yaml", "json"])

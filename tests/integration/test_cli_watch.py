@@ -1,5 +1,5 @@
 """
-``dflag watch``: a real process beside a real volume.
+``dflag watch`` as a real process that follows a real volume.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ rate.on_change(lambda old, new: print("the program's callback ran"))
 
 class Watcher:
     """
-    A running command, its lines as they come.
+    A running command, and the lines that it has printed so far.
     """
 
     def __init__(self, here: Path, *args: str) -> None:
         code = "import sys; from dflag.cli import main; sys.exit(main())"
-        # The checkout stands on the path of this process, if that is what is tested.
+        # If the checkout is tested, it is on the path of this process.
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         self.process = subprocess.Popen(
             [sys.executable, "-c", code, "watch", "watched_app:flags", "config", *args],
@@ -70,7 +70,7 @@ class Watcher:
 
     def rest(self) -> list[str]:
         """
-        Wait for the end, and give the lines that nobody has asked for.
+        Wait for the command to end, and return the lines that no call of `line()` has returned.
         """
         self.process.wait(DEADLINE_SECONDS)
         for reader in self._readers:
@@ -107,7 +107,7 @@ def _config(tmp_path: Path) -> ConfigMapVolume:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_line_a_change_until_a_signal(config: ConfigMapVolume, number: signal.Signals) -> None:
     """
-    Each change is a line at once, what was there at the start is none, and a signal ends it with status 0.
+    Each change prints one line at once, values at the start print none, and a signal ends the command with status 0.
     """
     with _watching(config.path.parent) as watcher:
         config.update(rate_limit="70")
@@ -123,7 +123,7 @@ def test_a_line_a_change_until_a_signal(config: ConfigMapVolume, number: signal.
 
 def test_rejected_values_are_reported_once(config: ConfigMapVolume) -> None:
     """
-    A value that the flag refuses is a line with the flag's message, also one that is there at the start.
+    Each refused value prints one line with the flag's message, also a value that is there at the start.
     """
     config.update(rate_limit="x")
     path = config.path / "rate_limit"
@@ -141,7 +141,7 @@ def test_rejected_values_are_reported_once(config: ConfigMapVolume) -> None:
 
 def test_secrets_are_masked(config: ConfigMapVolume) -> None:
     """
-    That a secret has changed shows, and nothing of it.
+    A change of a secret prints a line with both values masked.
     """
     with _watching(config.path.parent) as watcher:
         config.update({"token": "second"})
@@ -150,7 +150,7 @@ def test_secrets_are_masked(config: ConfigMapVolume) -> None:
 
 def test_static_flags_unknown_names_and_a_lost_directory(config: ConfigMapVolume) -> None:
     """
-    What a running program would not take up is said too.
+    A change of a static flag, an unknown name, and the loss and return of the directory each print a line.
     """
     with _watching(config.path.parent) as watcher:
         config.update(port="1")
@@ -165,7 +165,7 @@ def test_static_flags_unknown_names_and_a_lost_directory(config: ConfigMapVolume
 
 def test_json_lines(config: ConfigMapVolume) -> None:
     """
-    For programs each line is an object.
+    With ``--format json`` each line is a JSON object.
     """
     with _watching(config.path.parent, "--format", "json") as watcher:
         config.update(rate_limit="70")
@@ -182,7 +182,7 @@ def test_json_lines(config: ConfigMapVolume) -> None:
     "configures",
     [
         "logging.basicConfig(format='theirs: %(message)s')",
-        "logging.config.dictConfig({'version': 1})",  # which disables all loggers that there are
+        "logging.config.dictConfig({'version': 1})",  # which disables all existing loggers
         "logging.getLogger('dflag').setLevel(logging.CRITICAL)",
         "logging.getLogger('dflag').addHandler(logging.StreamHandler())",
         "logging.getLogger('dflag').addFilter(lambda record: False)",
@@ -190,7 +190,7 @@ def test_json_lines(config: ConfigMapVolume) -> None:
 )
 def test_rules_are_followed_by_the_facts(config: ConfigMapVolume, configures: str) -> None:
     """
-    Those that need another fact are named on standard error, in one line, however the program configures logging.
+    ``--fact`` applies rules; one line on standard error names a rule that needs other facts, however logging is set up.
     """
     path = config.path.with_name("watched_app.py")
     path.write_text(f"{path.read_text()}\nimport logging.config\n\n{configures}\n")
@@ -204,7 +204,7 @@ def test_rules_are_followed_by_the_facts(config: ConfigMapVolume, configures: st
 
 def test_a_directory_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     """
-    A misspelt path is not waited for.
+    When the directory does not exist, the command ends at once with status 2 and a message.
     """
     (tmp_path / "watched_app.py").write_text(APP)
     watcher = Watcher(tmp_path)
@@ -217,7 +217,7 @@ def test_a_directory_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 
 def test_a_retired_key_is_warned_of(config: ConfigMapVolume) -> None:
     """
-    Warnings that are no lines of the command's own are those of the library, on standard error.
+    A retired key in the directory is a warning on standard error, which the library logs.
     """
     app = config.path.parent / "watched_app.py"
     app.write_text(f'import datetime\n{app.read_text()}\nflags.retired("old_limit", since=datetime.date(2026, 1, 1))\n')

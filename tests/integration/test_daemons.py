@@ -1,7 +1,7 @@
 """
 Programs that become daemons after dflag has started: they fork twice, and close every descriptor.
 
-Each runs in an interpreter of its own, whose descriptors may be closed without harm to the test.
+Each program runs in an interpreter of its own, whose descriptors can be closed without harm to the test.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ pytestmark = [
 ]
 
 NO_RESYNC = 3600.0
-"""The interval of a periodic check that never comes, so that events must tell all."""
+"""An interval so long that the periodic check never comes, so only events can report a change."""
 
 QUIET = "import warnings; warnings.filterwarnings('ignore', 'This process', DeprecationWarning)\n"
-"""Python 3.12 and later warn of a fork while threads run, which is what is tested here."""
+"""Python 3.12 and later warn of a fork while threads run, but such forks are what is tested here."""
 
 PRELUDE = f"""
 import errno, faulthandler, gc, logging, os, select, socket, sys, threading, time
@@ -132,7 +132,7 @@ def _run(program: str, volume: ConfigMapVolume) -> None:
 
 def test_it_follows_after_its_descriptors_were_closed(volume: ConfigMapVolume) -> None:
     """
-    Events and wake-ups come again, as often as that happens, and nothing is left behind after stop.
+    The updater follows again each time all its descriptors were closed, and has none open after ``stop()``.
     """
     _run(
         """
@@ -151,7 +151,7 @@ print("done")
 
 def test_it_takes_no_number_for_its_own_that_another_file_has_got(volume: ConfigMapVolume) -> None:
     """
-    Whatever the program opens under the numbers that were dflag's is neither read nor written nor closed, to the end.
+    The updater neither reads, writes nor closes files that the program has opened under the numbers of its descriptors.
     """
     _run(
         """
@@ -168,7 +168,7 @@ print("done")
 
 def test_stop_right_after_the_closing_raises_nothing(volume: ConfigMapVolume) -> None:
     """
-    Also where other files have got the numbers by then; and the updater may start again.
+    ``stop()`` right after the closing raises nothing, also when other files have the numbers; ``start()`` works again.
     """
     _run(
         """
@@ -191,7 +191,7 @@ print("done")
 @pytest.mark.parametrize("which", ["inotify", "socket"])
 def test_it_follows_after_some_of_its_descriptors_were_closed(volume: ConfigMapVolume, which: str) -> None:
     """
-    The watch alone, or either end of what ends a wait.
+    The updater follows after any one of its descriptors was closed: the watch, or either end of the wake-up sockets.
     """
     _run(
         f"""
@@ -211,7 +211,7 @@ print("done")
 
 def test_while_no_watch_can_be_made_again_it_says_so_and_checks(volume: ConfigMapVolume) -> None:
     """
-    The status names the closed descriptors as the reason until events come again, and values come all the while.
+    While no watch can be made again the status shows polling with a reason, and values still arrive.
     """
     _run(
         """
@@ -266,7 +266,7 @@ def guarded(run):
 @pytest.mark.parametrize("at", ["at once", "once it follows"])
 def test_a_daemon_follows(volume: ConfigMapVolume, at: str, refill: bool) -> None:
     """
-    Forked twice, detached, with every descriptor closed: the grandchild follows, whenever it closes them.
+    A daemon, forked twice and detached, follows after it has closed every descriptor, whether at once or later.
     """
     _run(
         DAEMONIZE
@@ -319,7 +319,7 @@ server = start_http_server(0, flags, updater)
 
 def test_a_page_whose_descriptors_were_closed_says_so(volume: ConfigMapVolume) -> None:
     """
-    No thread of it goes on, closing it raises nothing, and another server may have the port.
+    A page whose descriptors were closed logs that it no longer answers and ends its threads; its port is free again.
     """
     _run(
         PAGE
@@ -347,7 +347,7 @@ print("done")
 
 def test_a_page_takes_no_number_for_its_own_that_another_file_has_got(volume: ConfigMapVolume) -> None:
     """
-    It accepts nobody from the program's own listener, and neither reads what the program has to read nor answers it.
+    A page whose descriptors' numbers belong to other sockets neither accepts from, reads nor closes these.
     """
     _run(
         PAGE
@@ -379,7 +379,7 @@ print("done")
 @pytest.mark.parametrize("call", ["os.fork", "ctypes.PyDLL(None).fork"])
 def test_a_daemon_is_not_harmed_by_the_page_of_its_parent(volume: ConfigMapVolume, call: str) -> None:
     """
-    It closes every descriptor, opens others, and starts a page of its own; also where no hook ran at the fork.
+    A daemon can close its parent's page, open other files and start its own page, also after a fork without hooks.
     """
     _run(
         PAGE

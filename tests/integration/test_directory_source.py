@@ -1,5 +1,5 @@
 """
-Reading beside a writer: frozen, dead or busy at every step.
+Reading a directory next to a writer that is frozen, dead or busy at any step.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def test_a_frozen_writer_shows_the_old_or_the_new_set(volume: ConfigMapVolume, s
 
 def test_a_dead_writer_leaves_a_complete_set(volume: ConfigMapVolume, source: DirectorySource) -> None:
     """
-    A writer that died after any step, and a second one after that, leave one of the sets.
+    When a writer dies after any step, the next read returns the complete published set.
     """
     count = len(list(ConfigMapVolume(f"{volume.path}-count").steps(NEW)))
     for last in range(count):
@@ -77,7 +77,7 @@ def test_a_dead_writer_leaves_a_complete_set(volume: ConfigMapVolume, source: Di
 
 def test_the_first_publication_is_nothing_or_all(tmp_path: Path) -> None:
     """
-    Before the first rename a volume is empty, though its links may be there already.
+    Before the first rename a volume is empty, even if its links exist; after it the set is complete.
     """
     for legacy in (False, True):
         volume = ConfigMapVolume(tmp_path / str(legacy), legacy=legacy)
@@ -107,7 +107,7 @@ def test_what_dead_writers_left_is_ignored(volume: ConfigMapVolume, source: Dire
 
 def test_keys_without_links_are_read(volume: ConfigMapVolume, source: DirectorySource) -> None:
     """
-    A key counts although the kubelet died before it made the visible link.
+    A key is read even if the kubelet died before it made the visible link.
     """
     (volume.path / "changed").unlink()
 
@@ -116,7 +116,7 @@ def test_keys_without_links_are_read(volume: ConfigMapVolume, source: DirectoryS
 
 def test_an_emptied_volume_is_an_empty_set(volume: ConfigMapVolume, source: DirectorySource) -> None:
     """
-    When every key is removed the set is empty; published again it is back.
+    When every key is removed the set is empty; when the keys are published again the set is complete.
     """
     volume.write({})
     assert source.read() == {}
@@ -127,7 +127,7 @@ def test_an_emptied_volume_is_an_empty_set(volume: ConfigMapVolume, source: Dire
 
 def test_nested_keys_are_no_values(volume: ConfigMapVolume, source: DirectorySource) -> None:
     """
-    Files in sub-directories are left alone, and ``foo.log`` beside ``foo`` is read.
+    Files in sub-directories and dot-files are ignored, and ``foo.log`` next to ``foo`` is read.
     """
     volume.write({"a/b/c": "1", "foo/x": "2", "foo.log": "3", ".x": "4"})
 
@@ -136,7 +136,7 @@ def test_nested_keys_are_no_values(volume: ConfigMapVolume, source: DirectorySou
 
 def test_a_change_of_modes_or_times_is_no_change(volume: ConfigMapVolume, source: DirectorySource) -> None:
     """
-    Neither modes nor odd times of the files matter to a volume.
+    A change of a file's mode or times in a volume changes neither the token nor the values.
     """
     token = source.probe()
     for name in OLD:
@@ -151,7 +151,7 @@ def test_a_change_of_modes_or_times_is_no_change(volume: ConfigMapVolume, source
 
 def test_the_same_contents_in_a_new_directory_read_the_same(volume: ConfigMapVolume, source: DirectorySource) -> None:
     """
-    A set published anew gives another token and equal values.
+    A set that is published again gives another token and equal values.
     """
     token, before = source.probe(), source.read()
     volume.write({})
@@ -185,7 +185,7 @@ def test_a_set_deleted_while_it_is_read_is_read_again(
 
 def test_a_storm_of_publications_tears_no_set(tmp_path: Path) -> None:
     """
-    Beside a writer that never rests every set read is complete and of one publication.
+    While a writer publishes without a pause, every set that is read is complete and of one publication.
     """
     volume = ConfigMapVolume(tmp_path)
     names = [f"flag{number}" for number in range(20)]
@@ -218,7 +218,7 @@ def test_a_storm_of_publications_tears_no_set(tmp_path: Path) -> None:
 
 def test_reading_leaks_no_descriptor(volume: ConfigMapVolume, source: DirectorySource, tmp_path: Path) -> None:
     """
-    Hundreds of reads, failed ones among them, leave as many descriptors as there were.
+    Hundreds of reads, some of which fail, leave no descriptor open.
     """
     (tmp_path / "plain").mkdir()
     plain = DirectorySource(tmp_path / "plain")
@@ -238,7 +238,7 @@ def test_reading_leaks_no_descriptor(volume: ConfigMapVolume, source: DirectoryS
 
 def test_many_keys_and_a_large_one_are_read_in_bounded_time(volume: ConfigMapVolume, source: DirectorySource) -> None:
     """
-    Five thousand keys and one of a MiB take well under a second.
+    Reading five thousand keys and a value of one MiB takes less than a second.
     """
     values = {f"flag_{number}": str(number) for number in range(5000)} | {"large": "x" * 2**20}
     volume.write(values)
@@ -252,7 +252,7 @@ def test_a_relative_path_keeps_its_meaning(
     volume: ConfigMapVolume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    A source made from a relative path reads the same directory after the program has gone elsewhere.
+    A source made from a relative path reads the same directory after the program has changed its working directory.
     """
     monkeypatch.chdir(tmp_path)
     source = DirectorySource("volume")
@@ -263,7 +263,7 @@ def test_a_relative_path_keeps_its_meaning(
 
 def test_a_parent_that_is_led_elsewhere_is_followed(volume: ConfigMapVolume, tmp_path: Path) -> None:
     """
-    A link on the way is followed at every read, and its change shows in the token.
+    A link in the path is followed at every read, and a change of it changes the token.
     """
     for name, value in (("one", "1"), ("two", "2")):
         ConfigMapVolume(tmp_path / name / "flags").write({"a": value})
@@ -282,7 +282,7 @@ def test_a_parent_that_is_led_elsewhere_is_followed(volume: ConfigMapVolume, tmp
 
 def test_a_directory_that_goes_and_comes_back_is_read_again(volume: ConfigMapVolume, source: DirectorySource) -> None:
     """
-    While the directory is away a read says that it is missing, and the token tells when it is back.
+    While the directory is away a read raises a ``missing`` error; the token changes when it goes and comes back.
     """
     token = source.probe()
     volume.path.rename(f"{volume.path}-away")
@@ -299,7 +299,7 @@ def test_a_directory_that_goes_and_comes_back_is_read_again(volume: ConfigMapVol
 
 def test_a_plain_directory_that_becomes_a_volume_is_read_as_one(tmp_path: Path) -> None:
     """
-    Once ``..data`` is there the files beside it count no more.
+    Once ``..data`` exists the files next to it are ignored, and the token changes.
     """
     (tmp_path / "plain").write_text("1")
     source = DirectorySource(tmp_path, settle_seconds=0.02)
@@ -313,7 +313,7 @@ def test_a_plain_directory_that_becomes_a_volume_is_read_as_one(tmp_path: Path) 
 
 def test_reading_by_a_refused_entry_is_bounded(volume: ConfigMapVolume, source: DirectorySource) -> None:
     """
-    A FIFO in the volume is never waited for.
+    A read does not wait for a FIFO in the volume, and returns it as unreadable.
     """
     os.mkfifo(volume.path / "..data" / "fifo")
     began = time.monotonic()

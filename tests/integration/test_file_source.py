@@ -1,5 +1,5 @@
 """
-A document beside writers: the kubelet's steps, writes in place, replacements.
+Reading a document next to writers: the kubelet's steps, writes in place, replacements.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _shows(updater: Updater, value: int) -> bool:
 
 def test_a_frozen_writer_shows_the_old_or_the_new_document(volume: ConfigMapVolume) -> None:
     """
-    After each step of a publication the document is the old one until the rename, then the new one, at once.
+    After each step of a publication the document is the old one until the rename, then at once the new one.
     """
     source = FileSource(volume.path / "app.yaml", settle_seconds=60)
     expected = {"a": "1", "b": "1"}
@@ -64,7 +64,7 @@ def test_a_frozen_writer_shows_the_old_or_the_new_document(volume: ConfigMapVolu
 
 def test_a_document_published_first_is_missing_until_the_rename(tmp_path: Path) -> None:
     """
-    A volume gets its first document, or one more, in one step; the visible link, which comes later, is not needed.
+    A new document in a volume is missing until the rename, and read from then on, before its visible link exists.
     """
     for legacy in (False, True):
         for before in ({}, {"other": "x"}):
@@ -84,7 +84,7 @@ def test_a_document_published_first_is_missing_until_the_rename(tmp_path: Path) 
 
 def test_a_document_removed_from_a_volume_is_missing(volume: ConfigMapVolume) -> None:
     """
-    From the rename on there is no such file, whatever dangling link still stands.
+    A document removed from a volume is missing from the rename on, even while its dangling link exists.
     """
     source = FileSource(volume.path / "app.yaml")
     gone = False
@@ -101,7 +101,7 @@ def test_a_document_removed_from_a_volume_is_missing(volume: ConfigMapVolume) ->
 @pytest.mark.parametrize("link", ["file", "directory", "nested"])
 def test_a_volume_is_recognised_through_links(tmp_path: Path, link: str) -> None:
     """
-    A link to the file, to the volume, or a key with a directory of its own lead to a published document at once.
+    A document is read at once through a link to the file, a link to the volume, or a key with its own directory.
     """
     volume = ConfigMapVolume(tmp_path / "volume")
     name = "conf/app.yaml" if link == "nested" else "app.yaml"
@@ -126,7 +126,7 @@ def test_a_set_replaced_while_the_document_is_opened_is_read_anew(
     volume: ConfigMapVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    A directory that is replaced and deleted under the reader is not taken for a missing file.
+    A read is repeated when the set is replaced and deleted under the reader; the file does not count as missing.
     """
     real = os.open
     texts = iter(["a: 2", "a: 3", "a: 4"])
@@ -146,7 +146,7 @@ def test_a_set_replaced_while_the_document_is_opened_is_read_anew(
 
 def test_a_reader_that_always_loses_says_so(volume: ConfigMapVolume, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    After twenty attempts it is a failure of the moment, tried again within a second; not a missing file.
+    After twenty attempts a read raises an error that is not ``missing``, and the source is due again within a second.
     """
     number = iter(range(1000))
     real = os.open
@@ -171,7 +171,7 @@ def test_a_reader_that_always_loses_says_so(volume: ConfigMapVolume, monkeypatch
 
 def test_a_storm_of_publications_tears_no_document(tmp_path: Path) -> None:
     """
-    Beside a writer that never rests every document is whole.
+    While a writer publishes without a pause, every document that is read is whole.
     """
     volume = ConfigMapVolume(tmp_path)
     names = [f"flag{number}" for number in range(500)]
@@ -188,7 +188,7 @@ def test_a_storm_of_publications_tears_no_document(tmp_path: Path) -> None:
 
 def test_a_storm_of_writes_in_place_tears_no_document(tmp_path: Path) -> None:
     """
-    A file that is truncated and rewritten without rest gives its old document, and the last one after that.
+    While a file is rewritten in place without a pause, reads return the old document, and afterwards the last one.
     """
     names = [f"flag{number}" for number in range(50)]
     path = tmp_path / "app.yaml"
@@ -200,7 +200,7 @@ def test_a_storm_of_writes_in_place_tears_no_document(tmp_path: Path) -> None:
                 file.flush()
 
     write(0)
-    # Longer than the storm: on a busy machine the writer may rest, and what it leaves then counts as settled.
+    # Longer than the storm: on a busy machine the writer may pause, and half a document would count as settled.
     source = FileSource(path, settle_seconds=1.5)
     assert set(source.read().values()) == {"0"}
     seen = _read_beside(source, write, len(names))
@@ -212,7 +212,7 @@ def test_a_storm_of_writes_in_place_tears_no_document(tmp_path: Path) -> None:
 
 def _read_beside(source: FileSource, write: object, count: int) -> set[object]:
     """
-    Read for a second while another thread writes; give the values met, of which each reading had but one.
+    Read for a second while another thread writes, check that each reading has one value, and return all values.
     """
     assert callable(write)
     stopping = threading.Event()
@@ -245,7 +245,7 @@ def _read_beside(source: FileSource, write: object, count: int) -> set[object]:
 @pytest.fixture(name="updater")
 def _updater(flags: dflag.FlagRegistry, a: dflag.DynamicFlag[int], volume: ConfigMapVolume) -> Iterator[Updater]:
     """
-    Follow the document of a volume by events alone.
+    Yield an updater that follows the document of a volume by events alone.
     """
     flags.dyn_int("b", 0)
     with Updater.setup(flags, volume.path / "app.yaml", resync_seconds=3600) as updater:
@@ -254,7 +254,7 @@ def _updater(flags: dflag.FlagRegistry, a: dflag.DynamicFlag[int], volume: Confi
 
 def test_a_path_that_looks_like_a_document_is_one(flags: dflag.FlagRegistry, tmp_path: Path) -> None:
     """
-    The extension decides in any case of its letters, unless a directory stands there.
+    A path with the extension of a document, in any case of letters, is a ``FileSource`` unless it is a directory.
     """
     (tmp_path / "dir.yaml").mkdir()
     made = [
@@ -270,7 +270,7 @@ def test_a_swap_is_seen_and_applied_at_once(
     flags: dflag.FlagRegistry, a: dflag.DynamicFlag[int], volume: ConfigMapVolume, updater: Updater
 ) -> None:
     """
-    One swap is one revision of all the keys, told by an event.
+    One swap is applied by an event as one revision of all keys.
     """
     assert a.get() == 1
     for number in (2, 3, 4):
@@ -284,7 +284,7 @@ def test_a_swap_is_seen_and_applied_at_once(
 
 def test_a_document_deleted_and_added_again_is_followed(volume: ConfigMapVolume, updater: Updater) -> None:
     """
-    While its key is gone the values stay and the status tells; added again it is read.
+    While the document's key is gone the values stay and the status has an error; when it is added again it is read.
     """
     volume.remove("app.yaml")
     assert eventually(lambda: "no such file" in (updater.status().sources[0].last_error or ""))
@@ -298,7 +298,7 @@ def test_a_bad_document_keeps_the_values(
     volume: ConfigMapVolume, updater: Updater, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    It is logged once with line and column and without any of its text; a good one is taken again.
+    A bad document keeps the values and is logged once, with line and column but no text; the next good one is applied.
     """
     volume.update({"app.yaml": "a: 2\nb: [hunter2\n"})
     assert eventually(lambda: updater.status().errors == 1)
@@ -316,11 +316,11 @@ def test_a_bad_value_names_its_line(
     volume: ConfigMapVolume, updater: Updater, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    It is refused alone, with file and line; when only its line moves nothing more is said.
+    A bad value is refused alone, and logged with file and line; when only its line changes nothing is logged.
     """
     volume.update({"app.yaml": "b: 7\na: many"})
     assert updater.wait_for(lambda snapshot: snapshot["b"] == 7, DEADLINE_SECONDS)
-    before = updater.refresh()  # the log line follows the commit, and both are over then
+    before = updater.refresh()  # the log line follows the commit, and both are done after this
     assert f"flag 'a': expected an int, got 'many' ({volume.path}/app.yaml:2)" in caplog.text
     caplog.clear()
     volume.update({"app.yaml": "# moved\n\n\na: many # still\nb: 7"})
@@ -330,7 +330,7 @@ def test_a_bad_value_names_its_line(
 
 def test_order_and_comments_are_no_change(volume: ConfigMapVolume, updater: Updater) -> None:
     """
-    The same keys in another order, spacing and company of comments are the same revision, also in JSON.
+    The same keys in another order, with other spaces and comments, or as JSON, are the same revision.
     """
     before = updater.refresh()
     volume.update({"app.yaml": "# other\nb:    1 # one\n\na: 1"})
@@ -342,7 +342,7 @@ def test_order_and_comments_are_no_change(volume: ConfigMapVolume, updater: Upda
 @pytest.mark.usefixtures("a")
 def test_the_checksum_is_that_of_the_texts(flags: dflag.FlagRegistry, volume: ConfigMapVolume) -> None:
     """
-    A document and a directory with the same texts have the same checksum.
+    The checksum of a document is that of its texts, the same as when they are applied directly.
     """
     with Updater.setup(flags, volume.path / "app.yaml", unknown="ignore") as updater:
         revision = updater.refresh()
@@ -352,7 +352,7 @@ def test_the_checksum_is_that_of_the_texts(flags: dflag.FlagRegistry, volume: Co
 @pytest.mark.usefixtures("a")
 def test_a_document_absent_at_start(flags: dflag.FlagRegistry, tmp_path: Path) -> None:
     """
-    Required, it fails the start; else it is picked up when it appears, the directory with it.
+    An absent document fails the start if it is required; else it is read when it and its directory appear.
     """
     path = tmp_path / "later" / "app.yaml"
     with pytest.raises(SourceError):
@@ -369,7 +369,7 @@ def test_on_missing_decides_about_a_deleted_document(
     flags: dflag.FlagRegistry, tmp_path: Path, on_missing: str, expected: int
 ) -> None:
     """
-    The values stay, or show what lies below.
+    When the document is deleted, ``on_missing="keep"`` keeps its values and ``"reset"`` uses the layer below.
     """
     path = tmp_path / "app.yaml"
     path.write_text("a: 1")
@@ -382,7 +382,7 @@ def test_on_missing_decides_about_a_deleted_document(
 @pytest.mark.usefixtures("a")
 def test_a_document_deep_in_a_volume_is_followed_by_events(flags: dflag.FlagRegistry, tmp_path: Path) -> None:
     """
-    A key with a directory of its own has no link ``..data`` beside it, and is followed all the same.
+    A document in a sub-directory of a volume, which has no link ``..data`` next to it, is followed by events.
     """
     volume = ConfigMapVolume(tmp_path)
     volume.write({"conf/app.yaml": "a: 1"})
@@ -396,7 +396,7 @@ def test_a_document_deep_in_a_volume_is_followed_by_events(flags: dflag.FlagRegi
 @pytest.mark.parametrize("way", ["in place", "rename"])
 def test_a_plain_file_is_followed_by_events(flags: dflag.FlagRegistry, tmp_path: Path, way: str) -> None:
     """
-    A file written in place and one renamed over it are seen without the periodic check.
+    A write in place and a rename over the file are seen without the periodic check.
     """
     path = tmp_path / "app.yaml"
     path.write_text("a: 1")
@@ -410,7 +410,7 @@ def test_a_plain_file_is_followed_by_events(flags: dflag.FlagRegistry, tmp_path:
 
 def test_every_kind_takes_its_value_from_a_document(flags: dflag.FlagRegistry, volume: ConfigMapVolume) -> None:
     """
-    Text flags take texts, JSON flags values, list flags sequences; a block scalar is text to all of them.
+    Every kind takes its value from a document: texts, numbers, sequences, JSON values, and JSON in a block scalar.
     """
     text, norway = flags.dyn_string("text", ""), flags.dyn_string("norway", "")
     number, ratio = flags.dyn_int("number", 0), flags.dyn_float("ratio", 0)
@@ -446,7 +446,7 @@ nothing: ~
 
 def test_null_is_no_number_and_a_block_must_be_json(flags: dflag.FlagRegistry, volume: ConfigMapVolume) -> None:
     """
-    Null does not unset a flag, and a typo in a block of JSON is no string.
+    Null for an int or bool flag, and bad JSON in a block for a JSON flag, are errors.
     """
     flags.dyn_int("a", 0)
     flags.dyn_bool("b", default=False)

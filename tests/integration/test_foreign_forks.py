@@ -1,7 +1,7 @@
 """
-Children that C code forks, which run none of Python's hooks.
+Children that C code forks, in which none of Python's hooks run.
 
-The process is new, and Python does not know: threads seem to be alive, and locks that they held are held for ever.
+Python does not know that the process is new: the parent's threads seem to be alive, and their locks stay held.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ LIBRARIES = {"holding the interpreter": ctypes.PyDLL, "releasing the interpreter
 
 @pytest.fixture(name="fork", params=LIBRARIES)
 def _fork(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Have every child of the test forked in C."""
+    """Make ``os.fork()`` fork in C, and return which library call does it."""
     fork = LIBRARIES[request.param](None).fork
     monkeypatch.setattr(os, "fork", fork)
     return str(request.param)
@@ -61,7 +61,7 @@ def _rate(flags: dflag.FlagRegistry) -> dflag.DynamicFlag[int]:
 @pytest.fixture(name="updater")
 def _updater(flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume) -> Iterator[Updater]:
     volume.write({"rate": "1"})
-    # So rarely that only events can be what is noticed.
+    # The periodic check is so rare that only events can report a change.
     with Updater.setup(flags, volume.path, resync_seconds=3600) as updater:
         yield updater
 
@@ -98,7 +98,7 @@ def test_the_first_call_has_the_child_follow(
     call: str,
 ) -> None:
     """
-    Whatever it is; from then on values and callbacks come by events to both sides, with no further call.
+    After any first call into dflag a child forked in C follows: values and callbacks come by events on both sides.
     """
     heard: list[int] = []
     flags.dyn_int("other", 0)
@@ -126,7 +126,7 @@ def test_a_pinned_block_has_the_child_follow(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], updater: Updater, volume: ConfigMapVolume, ready: Gate
 ) -> None:
     """
-    A worker that does no more than serve each request from one revision follows from its first request on.
+    A worker whose only calls are pins and ``get()`` follows from its first pin on.
     """
 
     def run() -> None:
@@ -176,7 +176,7 @@ def test_locks_that_other_threads_held_are_free_in_the_child(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], updater: Updater, lock: str
 ) -> None:
     """
-    A fork without hooks takes no lock beforehand; the child makes all of them anew.
+    A lock of the registry that another thread held at a fork without hooks is free in the child, which makes it again.
     """
     holds, leave = threading.Event(), threading.Event()
 
@@ -203,7 +203,7 @@ def test_locks_that_other_threads_held_are_free_in_the_child(
 @pytest.mark.usefixtures("fork")
 def test_threads_that_ended_in_the_parent_may_be_forgotten_in_the_child() -> None:
     """
-    Theirs are more than the stacks that the C library keeps for later, so that it has given some of them back.
+    A child may drop threads that ended in the parent, even so many that the C library has freed some of their stacks.
     """
     registries = [dflag.FlagRegistry() for _ in range(12)]
     rates = [registry.dyn_int("rate", 1) for registry in registries]
@@ -224,7 +224,7 @@ def test_threads_that_ended_in_the_parent_may_be_forgotten_in_the_child() -> Non
 
 def test_a_child_of_a_child_keeps_what_it_inherits(flags: dflag.FlagRegistry) -> None:
     """
-    Python forks the first and C the second, which so is known for one in which no hook has run.
+    When Python forks a child and C forks a child of that one, the second still keeps the threads that it inherits.
     """
 
     def run() -> None:
@@ -241,7 +241,7 @@ def test_a_child_of_a_child_keeps_what_it_inherits(flags: dflag.FlagRegistry) ->
 @pytest.mark.usefixtures("fork")
 def test_overrides_end_in_the_child(flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], updater: Updater) -> None:
     """
-    Time limits and callbacks that were pending at the fork go on with the first call.
+    After the first call in the child an override ends at its time limit, which was pending at the fork, and calls back.
     """
     rate.set(5, ttl_seconds=0.5)
     assert flags.flush(DEADLINE_SECONDS)
@@ -263,7 +263,7 @@ def test_a_child_that_cannot_follow_says_so_and_tries_again(
     updater: Updater, volume: ConfigMapVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Where no thread can be started the sources are unhealthy with the reason, until one can be.
+    While the child cannot start a thread its source is unhealthy with that reason; then the source is followed.
     """
 
     def run() -> None:
@@ -327,7 +327,7 @@ uwsgidecorators.postfork(lambda: forked.append(1))
 )
 def test_every_worker_of_uwsgi_follows(volume: ConfigMapVolume, tmp_path: Path, options: str, before: str) -> None:
     """
-    Its master forks workers in C; each sees all values and callbacks, and so does one that replaces another.
+    Each worker that uWSGI forks in C gets new values and callbacks, and so does the one that replaces a killed worker.
     """
     pytest.importorskip("pyuwsgi")
     (tmp_path / "application.py").write_text(APPLICATION.format(before=before))
@@ -347,7 +347,7 @@ def test_every_worker_of_uwsgi_follows(volume: ConfigMapVolume, tmp_path: Path, 
         )
 
     def workers(value: int) -> set[int]:
-        """Return the process ids of both workers, once both show the value and were told of it."""
+        """Return the process ids of both workers, once both show the value and have called back with it."""
         seen: set[int] = set()
 
         def both() -> bool:

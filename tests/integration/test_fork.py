@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork"),
-    # It says that threads are running, which is what is tested here.
+    # The warning says that threads are running at a fork, which is what is tested here.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
 
@@ -43,7 +43,7 @@ def _rate(flags: dflag.FlagRegistry) -> dflag.DynamicFlag[int]:
 @pytest.fixture(name="updater")
 def _updater(flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume) -> Iterator[Updater]:
     volume.write({"rate": "1"})
-    # So rarely that only events can be what is noticed.
+    # The periodic check is so rare that only events can report a change.
     with Updater.setup(flags, volume.path, resync_seconds=60) as updater:
         yield updater
 
@@ -68,7 +68,7 @@ def _shows(updater: Updater, value: int) -> bool:
 
 def test_both_sides_follow_after_a_fork(updater: Updater, volume: ConfigMapVolume, ready: Gate) -> None:
     """
-    Parent and child see the same swaps, one after another, with no call to anything.
+    Parent and child both see each swap after a fork.
     """
 
     def run() -> None:
@@ -89,7 +89,7 @@ def test_both_sides_follow_after_a_fork(updater: Updater, volume: ConfigMapVolum
 
 def test_a_swap_right_after_the_fork_is_seen(updater: Updater, volume: ConfigMapVolume) -> None:
     """
-    However early it comes, the child does not miss it.
+    The child sees a swap that is published right after the fork.
     """
     for value in range(2, 8):
         child = Child(lambda value=value: _check(_shows(updater, value)))  # type: ignore[misc]
@@ -106,7 +106,7 @@ def test_a_child_follows_by_an_updater_that_nobody_keeps(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume, ready: Gate
 ) -> None:
     """
-    Between the fork and the start of the child's thread too, where the parent's thread has kept it.
+    A child follows by an updater that only its own thread refers to, even after a garbage collection.
     """
     volume.write({"rate": "1"})
     running = weakref.ref(Updater.setup(flags, volume.path, resync_seconds=60))
@@ -129,7 +129,7 @@ def test_a_child_follows_by_an_updater_that_nobody_keeps(
 
 def test_a_child_that_ends_does_not_hurt_the_parent(updater: Updater, volume: ConfigMapVolume) -> None:
     """
-    Stopped, ended at once or killed: the parent goes on by events alone, on the same thread.
+    The parent follows by events after a child has stopped the updater, ended at once or been killed.
     """
 
     def stop() -> None:
@@ -155,7 +155,7 @@ def test_a_child_that_ends_does_not_hurt_the_parent(updater: Updater, volume: Co
 
 def test_a_parent_that_stops_does_not_hurt_the_child(updater: Updater, volume: ConfigMapVolume, gate: Gate) -> None:
     """
-    The child follows what the parent no longer does.
+    The child goes on following after the parent has stopped its updater.
     """
 
     def run() -> None:
@@ -174,7 +174,7 @@ def test_a_stopped_updater_stays_stopped_in_the_child(
     updater: Updater, volume: ConfigMapVolume, rate: dflag.DynamicFlag[int]
 ) -> None:
     """
-    Only what ran before the fork runs after it; it may be started in the child.
+    An updater that was stopped before the fork has no thread in the child, and can be started there.
     """
     updater.stop()
     volume.write({"rate": "2"})
@@ -194,7 +194,7 @@ def test_an_updater_made_before_the_fork_may_start_in_the_child(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume
 ) -> None:
     """
-    Initialized in the parent, started in each child: the order of a server that forks its workers.
+    An updater that is initialized before a fork can be started in each child, as a server does that forks its workers.
     """
     volume.write({"rate": "1"})
     updater = Updater(flags, volume.path)
@@ -214,7 +214,7 @@ def test_an_updater_made_before_the_fork_may_start_in_the_child(
 @pytest.mark.untraced
 def test_forks_during_swaps_follow_to_the_end(updater: Updater, volume: ConfigMapVolume) -> None:
     """
-    Whatever the updater was doing at the fork, both sides arrive at the last value.
+    Parent and children reach the last value, whatever the updater was doing at the fork.
     """
     done = threading.Event()
 
@@ -240,7 +240,7 @@ def test_a_fork_while_other_threads_use_everything_does_not_lock_up(
     flags: dflag.FlagRegistry, updater: Updater, volume: ConfigMapVolume, rate: dflag.DynamicFlag[int]
 ) -> None:
     """
-    Locks that others held at the fork are free in the child.
+    A child forked while other threads use registry and updater can use both without waiting for their locks.
     """
     other = flags.dyn_int("other", 0)
     done = threading.Event()
@@ -280,7 +280,7 @@ def test_a_fork_during_a_validator_that_hangs(
     updater: Updater, volume: ConfigMapVolume, rate: dflag.DynamicFlag[int]
 ) -> None:
     """
-    The revision that the parent is still validating is validated anew in the child.
+    A revision that the parent is still validating at the fork is validated again and applied in the child.
     """
     parent = os.getpid()
     entered, leave = threading.Event(), threading.Event()
@@ -304,7 +304,7 @@ def test_pending_callbacks_run_on_both_sides(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], updater: Updater
 ) -> None:
     """
-    What was waiting for the notifier at the fork is delivered in the child too, once each and in order.
+    Callbacks that were pending at the fork run on both sides, once for each change and in order.
     """
     seen: list[int] = []
     entered, leave = threading.Event(), threading.Event()
@@ -337,7 +337,7 @@ def test_pending_expiries_fall_due_on_both_sides(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], updater: Updater
 ) -> None:
     """
-    An override with a time limit drops in the child as in the parent, with its callback.
+    An override whose time limit is pending at the fork ends on both sides, with its callback.
     """
     seen: list[tuple[int, int]] = []
     rate.set(5, ttl_seconds=1.5)
@@ -361,7 +361,7 @@ def test_overrides_in_the_child_are_its_own(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], updater: Updater
 ) -> None:
     """
-    After the fork the two registries have nothing in common.
+    An override that is set in the child does not change the value in the parent.
     """
 
     def run() -> None:
@@ -375,7 +375,7 @@ def test_overrides_in_the_child_are_its_own(
 
 def test_multiprocessing_by_fork_follows(updater: Updater, volume: ConfigMapVolume) -> None:
     """
-    The workers of ``multiprocessing`` are forked children like others.
+    Workers that ``multiprocessing`` forks follow, and so does the parent.
     """
     context = multiprocessing.get_context("fork")
     workers = [context.Process(target=lambda: _check(_shows(updater, 2))) for _ in range(3)]
@@ -392,7 +392,7 @@ def test_multiprocessing_by_fork_follows(updater: Updater, volume: ConfigMapVolu
 
 def test_a_grandchild_follows(updater: Updater, volume: ConfigMapVolume) -> None:
     """
-    A child of a child runs on its own as well, and hurts neither.
+    A child of a child follows, and so do its parent and its grandparent.
     """
 
     def run() -> None:
@@ -410,7 +410,7 @@ def test_a_callback_that_forks_is_not_called_again_in_the_child(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], updater: Updater, volume: ConfigMapVolume
 ) -> None:
     """
-    Forking from a callback makes one child, which follows too.
+    A callback that forks makes one child, which follows and does not run the callback again for the same change.
     """
     calls: list[int] = []
     children: list[Child] = []
@@ -441,7 +441,7 @@ def test_changes_in_the_child_leave_the_loop_of_the_parent_alone(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]
 ) -> None:
     """
-    What waits for changes() runs in the parent alone: the child would wake it, and gather what nobody fetches.
+    A change in the child does not wake the event loop on which the parent waits for ``changes()``.
     """
 
     def run(loop: asyncio.AbstractEventLoop) -> None:
@@ -462,7 +462,7 @@ def test_changes_in_the_child_leave_the_loop_of_the_parent_alone(
 
 def test_a_child_leaks_none_of_what_it_inherited(updater: Updater) -> None:
     """
-    The child's updater holds as many descriptors and threads as the parent's, however many generations on.
+    A child's updater holds as many descriptors and threads as the parent's, also after several generations of forks.
     """
 
     def count() -> tuple[int, int]:
@@ -473,7 +473,7 @@ def test_a_child_leaks_none_of_what_it_inherited(updater: Updater) -> None:
     def run(generations: int) -> None:
         assert eventually(lambda: count() == expected), (count(), expected)
         if generations:
-            with updater._look_right.lock:  # a fork amid a reading leaves its descriptors open in the child
+            with updater._look_right.lock:  # a fork during a reading leaves its descriptors open in the child
                 child = Child(lambda: run(generations - 1))
             child.check()
         updater.stop()
@@ -489,7 +489,7 @@ def test_a_child_that_only_reads_values_follows(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], updater: Updater, volume: ConfigMapVolume, ready: Gate
 ) -> None:
     """
-    No call but get() is needed for values, the ends of overrides and callbacks to come in a child.
+    A child whose only call is ``get()`` has new values, ends of overrides and callbacks.
     """
     heard: list[int] = []
     other = flags.dyn_int("other", 0)
@@ -513,7 +513,7 @@ def test_a_child_that_only_reads_values_follows(
 @pytest.mark.parametrize("call", ["stop", "start", "initialize", "refresh"])
 def test_the_first_call_in_a_child_finds_a_running_updater(updater: Updater, call: str) -> None:
     """
-    However soon it comes after the fork, the updater is one that runs.
+    The first call in a child, right after the fork, finds an updater that runs.
     """
 
     def run() -> None:
@@ -537,7 +537,7 @@ def test_a_child_of_a_child_that_was_replaced_at_once_follows(
     rate: dflag.DynamicFlag[int], updater: Updater, volume: ConfigMapVolume, ready: Gate
 ) -> None:
     """
-    A daemon forks twice, before anything runs in the first child; the grandchild follows by reading alone.
+    A grandchild whose parent forked and exited at once, as for a daemon, follows although its only call is ``get()``.
     """
 
     def run() -> None:
@@ -558,7 +558,7 @@ def test_a_fork_within_a_validator_leaves_both_sides_following(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], updater: Updater, volume: ConfigMapVolume
 ) -> None:
     """
-    The updater's own thread forks amid a revision: both sides come to it and to the next, and the child is one.
+    When a validator forks on the updater's thread, there is one child, and both sides apply the next revision.
     """
     children: list[Child] = []
 
@@ -575,7 +575,7 @@ def test_a_fork_within_a_validator_leaves_both_sides_following(
     child.check()
 
 
-# In an interpreter of its own: a hook in Python that another test has registered later would run in the child.
+# Runs in an interpreter of its own: a fork hook that another test registered later would run in the child.
 REPLACED = """
 import asyncio, os, select, subprocess, sys, threading
 import dflag
@@ -642,7 +642,7 @@ def test_nothing_is_started_in_a_child_that_another_program_replaces(
     rate: dflag.DynamicFlag[int], volume: ConfigMapVolume, replacement: str
 ) -> None:
     """
-    Under uvloop, and where there is a preexec_fn, the hooks of a fork run in a child that is another program at once.
+    The updater starts no thread in a child that another program replaces at once, under uvloop or with a preexec_fn.
     """
     if "uvloop" in replacement:
         pytest.importorskip("uvloop")
@@ -654,7 +654,7 @@ def test_nothing_is_started_in_a_child_that_another_program_replaces(
 
 def test_a_child_without_anything_to_follow_gets_no_thread(flags: dflag.FlagRegistry) -> None:
     """
-    Where no updater runs and nothing is pending, a fork costs nothing, and forking again gives no warning of threads.
+    A child with no running updater and nothing pending gets no thread, and can set and read flags.
     """
     rate = flags.dyn_int("rate", 0)
 
@@ -684,7 +684,7 @@ ATTACHED = {
 @pytest.mark.parametrize("attached", ATTACHED)
 def test_a_child_works_whatever_its_parent_has_attached(attached: str, follows: bool) -> None:
     """
-    Also where nothing has read a snapshot since the flags were frozen, as in a server that loads the program first.
+    A child can set and read flags whatever its parent has attached, even if no snapshot was read since the freeze.
     """
     pytest.importorskip({"openfeature": "openfeature", "sentry": "sentry_sdk"}.get(attached, "dflag"))
     program = f"""

@@ -1,5 +1,5 @@
 """
-Locks around a fork: none of dflag's stays held, whatever the other threads of the process are doing.
+Locks around a fork: no lock of dflag stays held, whatever the other threads of the process are doing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.untraced,
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork"),
-    # It says that threads are running, which is what is tested here.
+    # The warning says that threads are running at a fork, which is what is tested here.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
 
@@ -61,7 +61,7 @@ class Slow(importlib.abc.MetaPathFinder):
 assert late not in sys.modules
 sys.meta_path.insert(0, Slow())
 """
-"""A program's first lines: the import of *late* tells that it has begun, and takes its time."""
+"""A program's first lines, which make the import of *late* report its start and take half a second."""
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ sys.meta_path.insert(0, Slow())
 )
 def test_a_child_may_import_what_another_thread_was_importing(module: str, phase: str) -> None:
     """
-    A fork waits for imports that dflag does late: a child would inherit the lock of the module, held for ever.
+    A fork waits for a late import of dflag on another thread, so the child can import the same module.
     """
     program = f"""
 late, phase = {module!r}, {phase!r}
@@ -94,7 +94,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 @pytest.mark.parametrize("phase", ["find", "load"])
 def test_a_child_imports_anew_what_no_fork_waits_for(phase: str) -> None:
     """
-    Which is any other module, and one whose import begins at the very moment of the fork.
+    A child can import a module outside dflag that a thread was importing at the fork, which does not wait for it.
     """
     program = f"""
 late, phase = "colorsys", {phase!r}
@@ -120,7 +120,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="the module of this is built in there")
 def test_a_child_may_draw_a_share_although_another_thread_was_about_to() -> None:
     """
-    The first rule that is read, and the first share that is drawn, import the hash.
+    A child can draw a share although another thread was importing the hash for it at the fork.
     """
     program = f"""
 late, phase = "_sha256", "load"
@@ -153,7 +153,7 @@ def test_a_child_follows_although_another_thread_was_starting_the_updater(
     module: str, phase: str, volume: ConfigMapVolume
 ) -> None:
     """
-    The child starts to watch within the fork, so an import that never returned would be a fork that never returned.
+    A fork returns, and the child follows, although another thread is importing modules to start the updater.
     """
     volume.write({"rate": "2"})
     program = f"""
@@ -180,7 +180,7 @@ updater.stop()
 
 def test_a_fork_amid_an_import_of_its_own_thread_waits_for_nothing() -> None:
     """
-    A signal handler may start a program at any moment: the import that it has interrupted cannot go on before.
+    A fork by a thread that is inside an import returns in both processes, and then the import goes on.
     """
     program = """
 import faulthandler, importlib.abc, os, sys
@@ -207,7 +207,7 @@ print(rate.get())
 
 def test_a_signal_that_interrupts_a_fork_leaves_no_lock_held() -> None:
     """
-    A handler that raises while the fork waits for a lock: Python prints it; every thread goes on, in both processes.
+    When a signal handler raises while a fork waits for a lock, Python prints the error and no lock stays held.
     """
     program = """
 import os, signal, threading, time, faulthandler
@@ -257,7 +257,7 @@ def test_a_child_does_not_wait_for_what_a_thread_of_the_updater_held(
     flags: dflag.FlagRegistry, volume: ConfigMapVolume
 ) -> None:
     """
-    The events and locks of the parent's session are left alone, since the thread that holds one is not in the child.
+    A child becomes healthy although another thread held a lock of the updater's session at the fork.
     """
     flags.dyn_int("rate", 0)
     volume.write({"rate": "1"})
@@ -286,7 +286,7 @@ def _check(condition: object) -> None:
 
 
 class _OfTheParent(logging.StreamHandler[io.TextIOWrapper]):
-    """A handler that is silent in a child: the lock of a buffered stream is Python's, and a child may find it held."""
+    """A handler that writes nothing in a child, which may find the lock of Python's buffered stream held."""
 
     def __init__(self, stream: io.TextIOWrapper) -> None:
         super().__init__(stream)
@@ -298,7 +298,7 @@ class _OfTheParent(logging.StreamHandler[io.TextIOWrapper]):
 
 @pytest.fixture(name="_busy_log")
 def _with_busy_log(tmp_path: Path) -> Iterator[None]:
-    """Have the program's log written to a buffered file, as a service does."""
+    """Write the program's log to a buffered file, as a service does."""
     loggers = [logging.getLogger(name) for name in ("dflag", "dflag_test_storm")]
     with (tmp_path / "log").open("w", encoding="utf-8") as stream:
         handler = _OfTheParent(stream)
@@ -313,14 +313,14 @@ def _with_busy_log(tmp_path: Path) -> Iterator[None]:
 
 def test_a_fork_waits_for_a_message_that_is_being_written(flags: dflag.FlagRegistry) -> None:
     """
-    A child can log where a thread of dflag's was writing to a stream at the moment of the fork.
+    A fork waits while another thread writes a log message of dflag, so the lock of its handler is free in the child.
     """
     rate = flags.dyn_int("rate", 0)
     writing, lock = threading.Event(), threading.Lock()
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            with lock:  # as a buffered stream has, which nobody makes anew in a child
+            with lock:  # like that of a buffered stream, which is not made again in a child
                 writing.set()
                 time.sleep(0.1)
 
@@ -338,7 +338,7 @@ def test_a_fork_waits_for_a_message_that_is_being_written(flags: dflag.FlagRegis
 
 def test_a_fork_does_not_wait_for_a_log_handler_that_hangs(flags: dflag.FlagRegistry) -> None:
     """
-    Nor for one that forks itself: a fork is late by a moment, and later messages are written.
+    A log handler that hangs, or forks itself, delays a fork only for a moment, and later messages reach the handler.
     """
     entered, leave = threading.Event(), threading.Event()
     children: list[Child] = []
@@ -381,9 +381,9 @@ def test_forks_amid_expiring_overrides_and_a_busy_log(
     flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Each child reads, sets, expires, calls back and flushes within a deadline, and so does the parent.
+    Overrides, expiries, callbacks and ``flush()`` work in each child forked in a storm of them, and in the parent.
     """
-    for name in ("dflag", "dflag_test_storm"):  # or pytest would keep all of it for the report of a failure
+    for name in ("dflag", "dflag_test_storm"):  # or pytest would keep every message for its report of a failure
         monkeypatch.setattr(logging.getLogger(name), "propagate", False)
     rates = [flags.dyn_int(f"rate{number}", 0) for number in range(4)]
     called: list[int] = []

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.untraced
 
 PATCHES = {
     "gevent": "from gevent import monkey; monkey.patch_all(); from gevent import sleep",
-    # Its resolver of names brings in cryptography where that is installed, at which its patching stumbles.
+    # Its resolver of names imports cryptography if that is installed, and then its patching fails.
     "eventlet": (
         "import os; os.environ['EVENTLET_NO_GREENDNS'] = 'yes'\n"
         "import eventlet; eventlet.monkey_patch(); from eventlet import sleep"
@@ -158,7 +158,7 @@ await_end(before)
 
 def run_patched(library: str, program: str, argument: object) -> None:
     """
-    Run a program under a library's patches, and fail with what it says of a failure.
+    Run a program under a library's patches, and fail with the program's standard error if it fails.
     """
     if importlib.util.find_spec(library) is None:
         pytest.skip(f"needs {library}")
@@ -174,7 +174,7 @@ def run_patched(library: str, program: str, argument: object) -> None:
 )
 def test_green_threads_follow(tmp_path: Path, library: str, program: str) -> None:
     """
-    Swaps, callbacks, refusals, expiries, a restart and a fork work, and the hub is never held up.
+    Swaps, callbacks, refusals, expiries, a restart and a fork work on green threads, and never block the hub.
     """
     volume = ConfigMapVolume(tmp_path / "config")
     volume.write({"rate": "1"})
@@ -184,7 +184,7 @@ def test_green_threads_follow(tmp_path: Path, library: str, program: str) -> Non
 @pytest.mark.parametrize("library", PATCHES)
 def test_the_page_answers_more_connections_than_it_has_places(tmp_path: Path, library: str) -> None:
     """
-    Each connection gives back its place and its descriptor when it ends.
+    The page serves more connections in turn than it has places, and leaves no thread or descriptor behind.
     """
     run_patched(library, LEFT + PAGE, tmp_path / "config")
 
@@ -193,7 +193,7 @@ def test_the_page_answers_more_connections_than_it_has_places(tmp_path: Path, li
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_source_at_the_api_server_leaves_nothing_behind(tmp_path: Path, library: str, scheme: str) -> None:
     """
-    A stop ends the thread that reads the watch, and closes its connection.
+    ``stop()`` ends the thread that reads the watch, and closes its connection.
     """
     pytest.importorskip("httpx2", reason="the extra is not installed")
     context, authority = trusted(tmp_path) if scheme == "https" else (None, None)
@@ -212,7 +212,7 @@ def test_a_source_at_the_api_server_leaves_nothing_behind(tmp_path: Path, librar
 
 def trusted(directory: Path) -> tuple[ssl.SSLContext, Path]:
     """
-    Make a server's side of TLS, and the file with the certificate of who vouches for it.
+    Return a server's TLS context, and the file with the certificate of its authority.
     """
     authority = pytest.importorskip("trustme").CA()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

@@ -31,7 +31,7 @@ def _limits(flags: dflag.FlagRegistry) -> Limits:
 
 
 def follow(flags: dflag.FlagRegistry, *sources: tuple[dict[str, str], Sequence[Mapping[str, Any]]]) -> dflag.Updater:
-    """Initialize an updater of sources, each of plain values and rules."""
+    """Return an initialized updater of sources, each of plain values and rules."""
     made = [
         MemorySource({**plain, "_rules.yaml": json.dumps(rules)}, name=f"source {number}")
         for number, (plain, rules) in enumerate(sources)
@@ -68,7 +68,7 @@ OWN = {"limits": {"z.rate": 8}}
 def test_rules_for_a_key_add_to_the_map(
     flags: dflag.FlagRegistry, limits: Limits, rules: Sequence[Mapping[str, Any]], expected: Mapping[str, int]
 ) -> None:
-    """In any order, several of them too; one that sets the map by its own name replaces what its source holds."""
+    """Rules for a key add to the map, in any order; one that sets the map's own name replaces its source's values."""
     follow(flags, ({"a.rate": "1"}, rules))
     assert limits.for_("acme") == {f"{name}.rate": value for name, value in expected.items()}
 
@@ -82,14 +82,14 @@ def test_rules_for_a_key_add_to_the_map(
     ],
 )
 def test_what_other_sources_hold_stays(flags: dflag.FlagRegistry, limits: Limits, first: Any, second: Any) -> None:
-    """As it does beside a rule without a key."""
+    """A rule for a key keeps the keys that other sources hold, and changes the map for its own key only."""
     follow(flags, first, second)
     assert limits.for_("acme") == {"a.rate": 1, "e.rate": 9, "b.rate": 5}
     assert limits.get() == limits.for_("other") == {"a.rate": 1, "e.rate": 9}
 
 
 def test_a_later_source_and_an_override_win(flags: dflag.FlagRegistry, limits: Limits) -> None:
-    """For the keys of the map that they hold; an override is the whole value for everybody."""
+    """A later source wins over a rule for a key, entry by entry; an override replaces the whole map for every key."""
     follow(flags, ({"a.rate": "1"}, [keyed({"b.rate": 5, "c.rate": 6}, "acme")]), ({"b.rate": "2"}, []))
     assert limits.for_("acme") == {"a.rate": 1, "b.rate": 2, "c.rate": 6}
     limits.set({"x.rate": 3})
@@ -97,14 +97,14 @@ def test_a_later_source_and_an_override_win(flags: dflag.FlagRegistry, limits: L
 
 
 def test_rules_for_a_key_add_to_the_default(flags: dflag.FlagRegistry) -> None:
-    """Where no source holds the map."""
+    """A rule for a key adds to the default when no source holds the map."""
     limits = flags.dyn_map("limits", {"x.rate": 1}, keys="*.rate", of="int", by="tenant")
     follow(flags, ({}, [keyed(B, "acme")]))
     assert (limits.for_("acme"), limits.for_("other")) == ({"x.rate": 1, "b.rate": 5}, {"x.rate": 1})
 
 
 def test_values_for_keys_follow_the_plain_ones(flags: dflag.FlagRegistry, limits: Limits) -> None:
-    """Also when those of another source change."""
+    """The map for a key changes when the plain values of another source change, and when its rule is removed."""
     source = MemorySource({"a.rate": "1"}, name="plain")
     rules = MemorySource({"_rules.yaml": json.dumps([keyed(B, "acme")])}, name="rules")
     updater = dflag.Updater(flags, [rules, source])
@@ -119,7 +119,7 @@ def test_values_for_keys_follow_the_plain_ones(flags: dflag.FlagRegistry, limits
 
 
 def test_each_key_has_all_rules_that_are_for_it(flags: dflag.FlagRegistry, limits: Limits) -> None:
-    """Of random sources with named, drawn and unkeyed rules."""
+    """The map for a key equals a naive evaluation of random sources with named, shared and unkeyed rules."""
     chance = random.Random(5)
     sources: list[tuple[dict[str, str], list[dict[str, Any]]]] = []
     for number in range(3):
@@ -151,7 +151,7 @@ def naive(sources: Sequence[tuple[dict[str, str], Sequence[Mapping[str, Any]]]],
 
 
 def test_evaluations_have_the_whole_map(flags: dflag.FlagRegistry, limits: Limits) -> None:
-    """The variant is the last rule; keys with the same rules share one answer, which can be kept."""
+    """An evaluation has the whole map and the last rule as its variant; keys with the same rules share one match."""
     follow(flags, ({"a.rate": "1"}, [keyed(B, "acme", "initech"), {"name": "d", **keyed(D, "acme", "initech")}]))
     evaluations = Evaluations(flags, None, secrets=False).now()
     match = evaluations.match(limits, "acme")
@@ -162,7 +162,7 @@ def test_evaluations_have_the_whole_map(flags: dflag.FlagRegistry, limits: Limit
 
 
 def test_what_the_limits_of_a_map_refuse_is_left_out(flags: dflag.FlagRegistry) -> None:
-    """Each rule by itself, beside the values without a key."""
+    """A rule whose map a validator refuses is left out and listed as rejected; another rule for the key applies."""
 
     def few(value: Mapping[str, int]) -> None:
         if len(value) > 2:
@@ -178,7 +178,7 @@ def test_what_the_limits_of_a_map_refuse_is_left_out(flags: dflag.FlagRegistry) 
 
 def test_watchers_hear_of_what_lies_beneath_the_values_for_keys(flags: dflag.FlagRegistry) -> None:
     """
-    A part that a rule adds to is another one, though neither the rule nor the value of no key has changed.
+    Watchers hear of a map when a lower source changes only its values for keys, and neither rule nor plain value.
     """
     limits = flags.dyn_map("limits", {}, keys="*.limit", of="int", by="tenant")
     low, high = MemorySource({"x.limit": "1"}, name="low"), MemorySource({}, name="high")

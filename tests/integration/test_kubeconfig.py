@@ -1,5 +1,5 @@
 """
-Which API server is asked, and as whom: what kubectl accepts is accepted, and what is not understood is refused by name.
+Which API server a source asks, and as which user: a kubeconfig that kubectl accepts works, unknown fields are refused.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ RATE = {"rate_limit": "60"}
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Make every pause short, and let nothing of the machine count."""
+    """Make every pause short, and hide the configuration of the machine."""
     monkeypatch.setattr(_reflector, "FIRST_SECONDS", 0.01)
     monkeypatch.setattr(_reflector, "LAST_SECONDS", 0.1)
     monkeypatch.setattr(_api, "REQUEST_SECONDS", 2.0)
@@ -72,7 +72,7 @@ def _server(tmp_path: Path) -> Iterator[ApiServer]:
 
 @pytest.fixture(name="authority")
 def _authority() -> trustme.CA:
-    """Return a certificate authority that nobody knows but the test."""
+    """Return a certificate authority that only the test knows."""
     return trustme.CA()
 
 
@@ -97,7 +97,7 @@ def read(path: Path, **options: Any) -> Any:
 
 def message_of(path: Path) -> str:
     """
-    Return why a source cannot be read, however it is started.
+    Return the message of the error that reading a source raises, neither ``missing`` nor ``unreachable``.
     """
     with pytest.raises(SourceError) as caught:
         read(path)
@@ -130,7 +130,7 @@ def encoded(blob: trustme.Blob | bytes) -> str:
 
 
 def test_files_of_kubeconfig_are_merged(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first of several files that has a name or a current context wins, whole, and missing ones are passed over."""
+    """The first file in KUBECONFIG with an entry of a name, or a current context, wins; missing files are ignored."""
     first, second = tmp_path / "first", tmp_path / "second"
     first.write_text(
         yaml.safe_dump(
@@ -170,7 +170,7 @@ def pod(secure: ApiServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **fi
 def test_kubeconfig_of_missing_files_in_a_pod(
     secure: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a pod, KUBECONFIG that names only files that are not there, or are empty, leaves the service account."""
+    """In a pod the service account is used when KUBECONFIG names only missing or empty files."""
     pod(secure, monkeypatch, tmp_path)
     for value in (str(tmp_path / "missing"), "/dev/null", os.pathsep):
         monkeypatch.setenv("KUBECONFIG", value)
@@ -179,7 +179,7 @@ def test_kubeconfig_of_missing_files_in_a_pod(
 
 
 def test_no_configuration_says_where_it_was_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Without any configuration the message names every place, and KUBECONFIG keeps the home directory out."""
+    """Without any configuration the error names every place; if KUBECONFIG is set the home directory is not read."""
     with pytest.raises(SourceError, match=rf"none in {tmp_path}/home/.kube/config, nor .*/no-account/token; pass"):
         KubernetesSource("web")
     (tmp_path / "home" / ".kube").mkdir(parents=True)
@@ -193,7 +193,7 @@ def test_no_configuration_says_where_it_was_looked_for(monkeypatch: pytest.Monke
 
 
 def test_home_directory(server: ApiServer, tmp_path: Path) -> None:
-    """Without anything else the kubeconfig of the home directory counts."""
+    """Without other configuration the kubeconfig in the home directory is used."""
     home = tmp_path / "home" / ".kube"
     home.mkdir(parents=True)
     server.kubeconfig.rename(home / "config")
@@ -204,7 +204,7 @@ def test_home_directory(server: ApiServer, tmp_path: Path) -> None:
 def test_relative_kubeconfig_after_chdir(
     server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
-    """A relative path means what it meant when the source was made."""
+    """A relative path is resolved when the source is made, so a later change of directory does not matter."""
     monkeypatch.chdir(tmp_path)
     if by == "KUBECONFIG":
         monkeypatch.setenv("KUBECONFIG", "kubeconfig")
@@ -217,7 +217,7 @@ def test_relative_kubeconfig_after_chdir(
 
 
 def test_namespace_file_with_a_line_end(secure: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """White space around the namespace does not count, and POD_NAMESPACE goes before the file, as for kubectl."""
+    """White space around the namespace is ignored, and POD_NAMESPACE wins over the file, as in kubectl."""
     pod(secure, monkeypatch, tmp_path, namespace=" default\r\n")
     assert KubernetesSource("web").name == "configmap/default/web"
     monkeypatch.setenv("POD_NAMESPACE", "mine")
@@ -225,7 +225,7 @@ def test_namespace_file_with_a_line_end(secure: ApiServer, tmp_path: Path, monke
 
 
 def test_no_namespace_file(secure: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A namespace that is given needs no file; without either, the message says what to do."""
+    """With an explicit namespace a missing namespace file does not matter; without one the error says what to do."""
     account = pod(secure, monkeypatch, tmp_path, namespace=None)
     assert KubernetesSource("web", "default").read() == RATE
     with pytest.raises(SourceError, match=rf"there is no {account}/namespace and POD_NAMESPACE .*; pass namespace="):
@@ -233,7 +233,7 @@ def test_no_namespace_file(secure: ApiServer, tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_context_is_none_of_the_pod(secure: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A context that is asked for is one of a kubeconfig, in a pod too."""
+    """In a pod, too, ``context=`` is looked up in a kubeconfig, not in the service account."""
     pod(secure, monkeypatch, tmp_path)
     with pytest.raises(SourceError, match=r"found none in .*/home/.kube/config; pass kubeconfig="):
         KubernetesSource("web", context="test")
@@ -246,7 +246,7 @@ def test_a_context_is_none_of_the_pod(secure: ApiServer, tmp_path: Path, monkeyp
 def test_pod_without_its_variables(
     secure: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacking: str
 ) -> None:
-    """A service account without the address of its server is named as such, and a kubeconfig at home counts instead."""
+    """When a variable with the server's address is not set the error names it; a kubeconfig at home is used instead."""
     pod(secure, monkeypatch, tmp_path)
     monkeypatch.delenv(lacking)
     with pytest.raises(SourceError, match=f"nor a service account: {lacking} is not set"):
@@ -257,7 +257,7 @@ def test_pod_without_its_variables(
 
 
 def test_pod_with_an_odd_address(secure: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An address that makes no URL is named by the variables that hold it."""
+    """When the variables with the server's address do not make a URL, the error names the variable."""
     pod(secure, monkeypatch, tmp_path)
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "tcp")
     with pytest.raises(SourceError, match="KUBERNETES_SERVICE_PORT: expected https://HOST:PORT, got 'https://127"):
@@ -295,7 +295,7 @@ def test_wrong_set_up_names_the_file(
     fields: dict[str, Any],
     named: str,
 ) -> None:
-    """A file that is not there, or is no such file, is named, and an updater does not start on defaults."""
+    """A missing or unusable file is named in the error, and fails a start even with ``required=False``."""
     from cryptography.hazmat.primitives import serialization
 
     client, other = authority.issue_cert("client.test"), authority.issue_cert("other.test")
@@ -320,7 +320,7 @@ def test_wrong_set_up_names_the_file(
 
 
 def test_missing_authority_in_a_pod(secure: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pod whose ca.crt is not there is told which file that is."""
+    """When ca.crt is missing in a pod, the error names its path and is not ``unreachable``."""
     account = pod(secure, monkeypatch, tmp_path, ca_crt=None)
     with pytest.raises(SourceError, match=f"cannot read {account}/ca.crt: No such file") as caught:
         KubernetesSource("web").read()
@@ -353,7 +353,7 @@ def test_unknown_field_is_refused_by_name(server: ApiServer, part: str, field: s
 
 
 def test_what_is_not_chosen_does_not_matter(server: ApiServer) -> None:
-    """Unknown fields of clusters, users and contexts that are not used, and extensions anywhere, are passed over."""
+    """Unknown fields of clusters and users that are not used, and extensions anywhere, are ignored."""
     document = yaml.safe_load(server.kubeconfig.read_text())
     document["users"].append({"name": "other", "user": {"auth-provider": {"name": "gcp"}}})
     document["clusters"].append({"name": "other", "cluster": {"nonsense": 1}})
@@ -426,7 +426,7 @@ def test_what_is_not_chosen_does_not_matter(server: ApiServer) -> None:
     ],
 )
 def test_messages_name_the_field(server: ApiServer, part: str, fields: dict[str, Any], message: str) -> None:
-    """What cannot be used is one sentence with its place and what was expected, and quotes no secret."""
+    """A value that cannot be used raises an error with file, field and what was expected, and without any secret."""
     if part == "user" and "exec" in fields:
         write_kubeconfig(server.kubeconfig, server.url, user=fields)
     elif part == "cluster" and fields.get("server", "").startswith("https"):
@@ -452,7 +452,7 @@ def test_messages_name_the_field(server: ApiServer, part: str, fields: dict[str,
     ],
 )
 def test_file_that_is_no_kubeconfig(tmp_path: Path, data: bytes, message: str) -> None:
-    """A file that cannot be read as YAML is named, with the place, and is not quoted."""
+    """A file that cannot be read as YAML raises an error with its path and the reason, and without its text."""
     path = tmp_path / "broken"
     path.write_bytes(data)
     found = message_of(path)
@@ -461,7 +461,7 @@ def test_file_that_is_no_kubeconfig(tmp_path: Path, data: bytes, message: str) -
 
 
 def test_a_file_over_the_limit_is_refused(server: ApiServer, tmp_path: Path) -> None:
-    """A kubeconfig, a token or a certificate of more than 1 MiB is refused by its name. None of them is cut."""
+    """A kubeconfig or a token file of more than 1 MiB is refused by its name; one of 1 MiB is read whole."""
     token = tmp_path / "token"
     token.write_bytes(b"granted".ljust(2**20))
     path = write_kubeconfig(server.kubeconfig, server.url, user={"tokenFile": str(token)})
@@ -474,7 +474,7 @@ def test_a_file_over_the_limit_is_refused(server: ApiServer, tmp_path: Path) -> 
     assert message_of(path) == f"cannot use the kubeconfig: {path} is larger than 1 MiB"
 
 
-# --- as whom
+# --- credentials
 
 
 def test_impersonation(server: ApiServer) -> None:
@@ -500,7 +500,7 @@ def test_impersonation(server: ApiServer) -> None:
 
 @pytest.mark.parametrize("user", [{"as": "a\nb"}, {"token": "hush\nhush"}, {"as": "a", "as-groups": ["hush\r\nX: y"]}])
 def test_what_no_header_can_hold(server: ApiServer, user: dict[str, Any]) -> None:
-    """A value with a line end in it is refused by the header's name, and is not repeated."""
+    """A credential with a line end is refused before any request, and the error does not repeat its text."""
     edit(server.kubeconfig, user=user)
     message = message_of(server.kubeconfig)
     assert "users[test]: the credentials cannot be sent: " in message
@@ -510,7 +510,7 @@ def test_what_no_header_can_hold(server: ApiServer, user: dict[str, Any]) -> Non
 
 
 def test_token_file_before_token(server: ApiServer, tmp_path: Path) -> None:
-    """A token file goes before a token, which counts where the file cannot be read."""
+    """A token file wins over a token, which is used when the file cannot be read."""
     edit(server.kubeconfig, user={"tokenFile": "token"})
     (tmp_path / "token").write_text("second\n")
     read(server.kubeconfig)
@@ -521,20 +521,20 @@ def test_token_file_before_token(server: ApiServer, tmp_path: Path) -> None:
 
 
 def test_basic_authentication(server: ApiServer) -> None:
-    """A user name goes with its password, or without one."""
+    """A user name is sent with its password, or with an empty one if there is none."""
     for user, sent in (({"username": "me", "password": "pß"}, "me:pß"), ({"username": "me"}, "me:")):
         write_kubeconfig(server.kubeconfig, server.url, user=user)
         read(server.kubeconfig)
         assert server.requests[-1].headers["authorization"] == "Basic " + base64.b64encode(sent.encode()).decode()
 
 
-# --- how to reach it
+# --- TLS and proxies
 
 
 @contextlib.contextmanager
 def answering(answer: Callable[[socket.socket], None]) -> Iterator[int]:
     """
-    Accept one connection, answer what it says first, and end it; gives the port.
+    Accept one connection, answer its first bytes with *answer*, and close it; yield the port.
     """
 
     def serve() -> None:
@@ -551,7 +551,7 @@ def answering(answer: Callable[[socket.socket], None]) -> Iterator[int]:
 
 
 def test_tls_server_name(secure: ApiServer, tmp_path: Path, authority: trustme.CA) -> None:
-    """The certificate is held against tls-server-name, which is also what the server is asked for."""
+    """The certificate is checked against tls-server-name, which is also the name that the handshake asks for."""
     names: list[str | None] = []
     assert secure._context is not None
     authority.issue_cert("api.internal").configure_cert(secure._context)
@@ -564,7 +564,7 @@ def test_tls_server_name(secure: ApiServer, tmp_path: Path, authority: trustme.C
 
 
 def test_tls_server_name_through_a_proxy(secure: ApiServer, tmp_path: Path, authority: trustme.CA) -> None:
-    """The same holds in the tunnel of a proxy that proxy-url names, with its password."""
+    """Through a proxy, too, the certificate is checked against tls-server-name; the proxy gets its password."""
     asked: list[Request] = []
     assert secure._context is not None
     authority.issue_cert("api.internal").configure_cert(secure._context)
@@ -591,7 +591,7 @@ def test_tls_server_name_through_a_proxy(secure: ApiServer, tmp_path: Path, auth
 
 
 def test_ipv6_address_through_a_proxy(secure: ApiServer, tmp_path: Path, authority: trustme.CA) -> None:
-    """A proxy is asked for an IPv6 address in brackets, in a tunnel and without one, and TLS for the bare address."""
+    """A proxy gets an IPv6 address in brackets, with and without a tunnel; TLS checks the bare address."""
     assert secure._context is not None
     authority.issue_cert("fd00::1").configure_cert(secure._context)
     proxy = ApiServer(tmp_path / "unused")
@@ -620,7 +620,7 @@ def test_ipv6_address_through_a_proxy(secure: ApiServer, tmp_path: Path, authori
 
 
 def test_ipv6_address_without_a_proxy(tmp_path: Path, authority: trustme.CA) -> None:
-    """A server at an IPv6 address is asked there, and its certificate is held against the address."""
+    """A server at an IPv6 address can be read, and its certificate is checked against the address."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("::1").configure_cert(context)
     try:
@@ -642,7 +642,7 @@ def test_ipv6_address_without_a_proxy(tmp_path: Path, authority: trustme.CA) -> 
 
 
 def test_proxy_url_goes_before_the_environment(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kubeconfig's own proxy is used whatever HTTP_PROXY and NO_PROXY say, as kubectl does."""
+    """The proxy in the kubeconfig is used whatever HTTP_PROXY and NO_PROXY say, as in kubectl."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", "*")
     write_kubeconfig(server.kubeconfig, "http://cluster.test:80", proxy_url=server.url)
@@ -677,7 +677,7 @@ def test_credentials_of_a_proxy(
 def test_an_unexpected_error_of_the_configuration_is_not_quoted(
     server: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a library raises while the connection is configured shows by its type and place, without its text."""
+    """An unexpected exception while the connection is configured is reported by type and line, without its text."""
 
     def fail(*_: object, **__: object) -> None:
         raise TypeError("hush")
@@ -696,7 +696,7 @@ def test_an_unexpected_error_of_the_configuration_is_not_quoted(
 def test_proxy_of_the_environment_that_cannot_be_used(
     server: ApiServer, monkeypatch: pytest.MonkeyPatch, proxy: str
 ) -> None:
-    """A proxy that dflag does not speak to is refused by the name of its variable."""
+    """A proxy in HTTP_PROXY that dflag cannot use is refused by the name of the variable, without its password."""
     write_kubeconfig(server.kubeconfig, "http://cluster.test:80")
     monkeypatch.setenv("HTTP_PROXY", proxy)
     message = message_of(server.kubeconfig)
@@ -717,7 +717,7 @@ def test_no_proxy_with_a_network(server: ApiServer, monkeypatch: pytest.MonkeyPa
 
 
 def test_disable_compression(server: ApiServer) -> None:
-    """The server is asked for compressed answers unless the kubeconfig says otherwise."""
+    """The server is asked for compressed answers unless the kubeconfig sets disable-compression."""
     read(server.kubeconfig)
     assert "gzip" in server.requests[-1].headers["accept-encoding"]
     edit(server.kubeconfig, cluster={"disable-compression": True})
@@ -726,7 +726,7 @@ def test_disable_compression(server: ApiServer) -> None:
 
 
 def test_server_without_a_scheme(server: ApiServer, secure: ApiServer) -> None:
-    """A server without a scheme speaks TLS where there is an authority, as for kubectl."""
+    """A server without a scheme is asked over TLS if the kubeconfig has an authority, else without, as in kubectl."""
     write_kubeconfig(server.kubeconfig, f"127.0.0.1:{server.port}")
     assert read(server.kubeconfig) == RATE
     edit(secure.kubeconfig, cluster={"server": f"127.0.0.1:{secure.port}"})
@@ -748,7 +748,7 @@ def test_a_scheme_in_capitals_is_the_same_scheme(secure: ApiServer, authority: t
 def test_no_token_for_a_server_that_only_the_system_trusts(
     secure: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
 ) -> None:
-    """A server that the kubeconfig's authority does not vouch for gets no request, whatever the system trusts."""
+    """A server that the kubeconfig's authority has not certified gets no request, even if the system trusts it."""
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     other = encoded(trustme.CA().cert_pem)
     url = secure.url.replace("https", scheme)
@@ -758,10 +758,10 @@ def test_no_token_for_a_server_that_only_the_system_trusts(
 
 
 def test_server_without_tls(tmp_path: Path) -> None:
-    """A server that speaks no TLS where the kubeconfig says so is a wrong set-up, with a word on its cause."""
+    """A server at an https URL that does not speak TLS is a wrong set-up, and the error suggests http."""
 
     def answer(accepted: socket.socket) -> None:
-        # As a server in Go does, whose answer is not encrypted.
+        # This is the answer, not encrypted, of a server in Go.
         accepted.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTPS request to an HTTP server.\n")
 
     with answering(answer) as port:
@@ -774,7 +774,7 @@ def test_server_without_tls(tmp_path: Path) -> None:
 def test_server_that_requires_a_certificate(
     secure: ApiServer, monkeypatch: pytest.MonkeyPatch, wait_seconds: float
 ) -> None:
-    """A server that refuses a client without a certificate is a wrong set-up, also when the request comes too late."""
+    """A server that requires a client's certificate is a wrong set-up, also if it closes before the request is sent."""
     assert secure._context is not None
     secure._context.verify_mode = ssl.CERT_REQUIRED
     send = ssl.SSLSocket.sendall
@@ -788,7 +788,7 @@ def test_server_that_requires_a_certificate(
 
 
 def test_server_that_breaks_off_the_handshake(tmp_path: Path) -> None:
-    """A connection that ends within the handshake may be a server that starts."""
+    """A connection that ends during the handshake is ``unreachable``, because the server may be starting."""
     with answering(lambda _: None) as port:
         path = write_kubeconfig(tmp_path / "broken", f"https://127.0.0.1:{port}")
         with pytest.raises(SourceError, match="cannot be reached: ") as caught:
@@ -798,7 +798,7 @@ def test_server_that_breaks_off_the_handshake(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("status", "passing"), [(407, False), (403, False), (502, True)])
 def test_proxy_that_refuses(tmp_path: Path, status: int, passing: bool) -> None:
-    """What a proxy refuses is a wrong set-up; what it cannot reach may come back."""
+    """A proxy's 403 or 407 is a wrong set-up; its 502 is ``unreachable``, because the server may come back."""
     proxy = ApiServer(tmp_path / "unused")
     proxy.on_list(lambda connection, _: connection.answer(status, b""))
     path = write_kubeconfig(tmp_path / "behind", "https://cluster.test", proxy_url=proxy.url)
@@ -815,7 +815,7 @@ def test_proxy_that_refuses(tmp_path: Path, status: int, passing: bool) -> None:
 
 def with_data(secure: ApiServer, authority: trustme.CA) -> Path:
     """
-    Have a kubeconfig hold its certificates itself.
+    Write a kubeconfig that holds its certificates itself.
     """
     client = authority.issue_cert("client.test")
     data = {
@@ -829,7 +829,7 @@ def with_data(secure: ApiServer, authority: trustme.CA) -> Path:
 
 def subjects(secure: ApiServer) -> list[Any]:
     """
-    Have a server note which certificate the next list came with.
+    Return a list to which the server adds the client's certificate at the next list request.
     """
     noted: list[Any] = []
 
@@ -846,7 +846,7 @@ def subjects(secure: ApiServer) -> list[Any]:
 def test_certificate_data_needs_no_disk(
     secure: ApiServer, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, without: str
 ) -> None:
-    """Certificates that stand in the kubeconfig are used with a read-only /tmp, or on a system without such files."""
+    """Certificates in the kubeconfig are used with a read-only /tmp, or on a system without files in memory."""
     path, noted = with_data(secure, authority), subjects(secure)
     if without == "a writable disk":
         if not hasattr(os, "memfd_create"):
@@ -861,7 +861,7 @@ def test_certificate_data_needs_no_disk(
 def test_nowhere_to_put_a_certificate(
     secure: ApiServer, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where neither memory nor disk takes the client's certificate, the message says what to set."""
+    """When the client's certificate can be put neither into memory nor onto disk, the error says so."""
     monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
     monkeypatch.delattr(os, "memfd_create", raising=False)
     assert "OpenSSL reads certificates from files, and none can be made here" in message_of(
@@ -871,7 +871,7 @@ def test_nowhere_to_put_a_certificate(
 
 def bare_authority(tmp_path: Path) -> tuple[bytes, ssl.SSLContext]:
     """
-    Make an authority without key identifiers, and the context of a server that it vouches for.
+    Return an authority without key identifiers, and the TLS context of a server with its certificate.
     """
     import ipaddress
 
@@ -905,7 +905,7 @@ def bare_authority(tmp_path: Path) -> tuple[bytes, ssl.SSLContext]:
 
 
 def test_authority_without_key_identifiers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An authority that Python 3.13 finds too plain is good enough, as it is for kubectl."""
+    """An authority without key identifiers is accepted, as in kubectl, although Python 3.13 refuses it by default."""
     pem, context = bare_authority(tmp_path)
     make = ssl.create_default_context
 
@@ -925,7 +925,7 @@ def test_authority_without_key_identifiers(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_intermediate_authority_is_trusted(tmp_path: Path, authority: trustme.CA) -> None:
-    """A bundle that holds an intermediate authority alone is enough, as it is for kubectl."""
+    """A bundle that holds only an intermediate authority is enough, as in kubectl."""
     between = authority.create_child_ca()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     between.issue_cert("127.0.0.1").configure_cert(context)
@@ -953,7 +953,7 @@ with open({log!r}, "a") as log:
 
 def plugin(tmp_path: Path, rest: str) -> Path:
     """
-    Write a plugin that notes how it was called.
+    Write a plugin that logs how it was called, and return its path.
     """
     path = tmp_path / "plugin"
     path.write_text(PROGRAM.format(python=sys.executable, log=str(tmp_path / "calls"), rest=rest))
@@ -979,7 +979,7 @@ def with_plugin(server: ApiServer, **fields: Any) -> Path:
 def test_plugin_beside_the_kubeconfig(
     server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str
 ) -> None:
-    """A plugin with a relative path lies beside the kubeconfig, and gets its environment, arguments and question."""
+    """A relative path to a plugin starts at the kubeconfig; the plugin gets its environment, arguments and request."""
     plugin(tmp_path, printing({"token": "granted"}, version))
     environment = [{"name": "EXTRA", "value": "yes"}]
     path = with_plugin(server, apiVersion=version, env=environment, args=["a b", "c"], interactiveMode="IfAvailable")
@@ -992,7 +992,7 @@ def test_plugin_beside_the_kubeconfig(
 
 
 def test_plugin_is_told_of_the_cluster(secure: ApiServer, tmp_path: Path) -> None:
-    """With provideClusterInfo the plugin gets what it needs to reach the cluster, and its own settings."""
+    """With provideClusterInfo the plugin gets the cluster's address, TLS settings and the plugin's own settings."""
     plugin(tmp_path, printing({"token": "granted"}))
     path = with_plugin(secure, provideClusterInfo=True)
     extensions = [
@@ -1011,7 +1011,7 @@ def test_plugin_is_told_of_the_cluster(secure: ApiServer, tmp_path: Path) -> Non
 
 
 def test_plugin_leaves_standard_input_alone(server: ApiServer, tmp_path: Path) -> None:
-    """A plugin that reads its standard input finds its end, whatever the program is being fed."""
+    """A plugin that reads standard input gets nothing, and the input of the program is left unread."""
     plugin(tmp_path, printing({"token": "granted"}))
     reading, writing = os.pipe()
     before = os.dup(0)
@@ -1028,7 +1028,7 @@ def test_plugin_leaves_standard_input_alone(server: ApiServer, tmp_path: Path) -
 
 
 def test_plugin_on_the_path(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A plugin without a path is looked for on the PATH of the program, not on that of its own environment."""
+    """A plugin without a path is looked for on the program's PATH, not on the PATH that the kubeconfig sets for it."""
     plugin(tmp_path, printing({"token": "granted"}))
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     assert read(with_plugin(server, command="plugin", env=[{"name": "PATH", "value": "/nowhere"}])) == RATE
@@ -1047,7 +1047,7 @@ def test_plugin_that_grants_a_certificate(secure: ApiServer, tmp_path: Path, aut
 
 
 def test_plugin_is_asked_again_when_its_token_expires(server: ApiServer, flags: FlagRegistry, tmp_path: Path) -> None:
-    """A token that is past its time is not sent once more."""
+    """When the token of a plugin has expired the plugin is called again for the next watch."""
     rate = flags.dyn_int("rate_limit", 50)
     plugin(tmp_path, printing({"token": "granted", "expirationTimestamp": "2020-01-01T00:00:00Z"}))
     source = KubernetesSource("web", "default", kubeconfig=with_plugin(server))
@@ -1079,7 +1079,7 @@ def test_plugin_is_asked_again_when_its_token_expires(server: ApiServer, flags: 
     ],
 )
 def test_plugin_that_fails(server: ApiServer, tmp_path: Path, rest: str, message: str) -> None:
-    """What is wrong with a plugin is said in words, with the hint of the kubeconfig, and without what it printed."""
+    """The error says in words how a plugin failed, without its standard output and without control characters."""
     plugin(tmp_path, rest)
     found = message_of(with_plugin(server, installHint="see https://acme\x1b[31m"))
     assert f"users[test].exec: '{tmp_path}/plugin' {message}" in found
@@ -1088,13 +1088,13 @@ def test_plugin_that_fails(server: ApiServer, tmp_path: Path, rest: str, message
 
 
 def test_plugin_that_is_not_installed(server: ApiServer) -> None:
-    """A plugin that is not there is named, with the hint how to install it."""
+    """A plugin that is not installed is named in the error, with the kubeconfig's hint how to install it."""
     message = message_of(with_plugin(server, command="no-such-plugin", installHint="apt install it"))
     assert message.endswith("users[test].exec: there is no program 'no-such-plugin' on the PATH; apt install it")
 
 
 def test_plugin_that_hangs(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A plugin that does not end is ended at its deadline, with what it started."""
+    """A plugin that does not end is an error at its deadline, also if it waits for a process that it started."""
     monkeypatch.setattr(_credentials, "PLUGIN_SECONDS", 1.0)
     plugin(tmp_path, "import subprocess; subprocess.run(['sleep', '600'])")
     began = time.monotonic()
@@ -1103,7 +1103,7 @@ def test_plugin_that_hangs(server: ApiServer, tmp_path: Path, monkeypatch: pytes
 
 
 def test_stops_while_a_plugin_runs(server: ApiServer, tmp_path: Path) -> None:
-    """`stop` ends a thread that waits for a plugin, and the plugin."""
+    """``close()`` ends the thread that waits for a plugin, within a second."""
     plugin(tmp_path, "import time; time.sleep(600)")
     watch = KubernetesSource("web", "default", kubeconfig=with_plugin(server)).watch(lambda: None)
     assert eventually((tmp_path / "calls").exists)
@@ -1115,7 +1115,7 @@ def test_stops_while_a_plugin_runs(server: ApiServer, tmp_path: Path) -> None:
 
 @pytest.fixture(name="helper")
 def _helper(tmp_path: Path) -> Iterator[str]:
-    """Return the beginning of a plugin that leaves a process in a session of its own, which holds all its output."""
+    """Yield the first lines of a plugin that leaves a process in another session, which holds its output open."""
     yield (
         "import subprocess\n"
         "helper = subprocess.Popen(['sleep', '600'], start_new_session=True)\n"
@@ -1125,7 +1125,7 @@ def _helper(tmp_path: Path) -> Iterator[str]:
 
 
 def test_plugin_that_leaves_a_process_behind(server: ApiServer, tmp_path: Path, helper: str) -> None:
-    """A plugin is over when it ends, whatever holds its output open."""
+    """A plugin is over when it ends, even if a process that it left behind holds its output open."""
     plugin(tmp_path, helper + printing({"token": "granted"}))
     began = time.monotonic()
     assert read(with_plugin(server)) == RATE
@@ -1140,7 +1140,7 @@ def test_plugin_that_leaves_a_process_behind(server: ApiServer, tmp_path: Path, 
 def test_stops_while_a_plugin_waits_for_a_process_in_another_session(
     server: ApiServer, tmp_path: Path, helper: str
 ) -> None:
-    """`stop` ends the thread that waits for a plugin, also when a process of the plugin's cannot be ended with it."""
+    """``close()`` ends the thread that waits for a plugin, even if that waits for a process in another session."""
     plugin(tmp_path, helper + "helper.wait()")
     watch = KubernetesSource("web", "default", kubeconfig=with_plugin(server)).watch(lambda: None)
     assert eventually(lambda: (tmp_path / "helper").exists() and (tmp_path / "helper").read_text())
@@ -1149,7 +1149,7 @@ def test_stops_while_a_plugin_waits_for_a_process_in_another_session(
 
 
 def test_plugin_that_prints_much(server: ApiServer, tmp_path: Path) -> None:
-    """What a plugin prints is read to its end, however much that is, and also when it ends long after."""
+    """A plugin's output is read to its end, even 1 MiB of it, and even if the plugin ends after it has closed it."""
     rest = "sys.stderr.write('x' * 2**20)\nprint(' ' * 2**20)\n" + printing({"token": "granted"})
     plugin(tmp_path, f"{rest}\nsys.stdout.flush(); os.close(1); os.close(2)\nimport time; time.sleep(0.2); os._exit(0)")
     assert read(with_plugin(server)) == RATE
@@ -1159,7 +1159,7 @@ def test_plugin_that_prints_much(server: ApiServer, tmp_path: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_fork_while_a_plugin_runs(server: ApiServer, tmp_path: Path) -> None:
-    """A child does not keep the pipes of a plugin that another thread of its parent waits for."""
+    """A child that is forked while another thread waits for a plugin holds none of the plugin's pipes."""
     from .test_fork import Child
 
     plugin(tmp_path, "import time; time.sleep(600)")
@@ -1183,7 +1183,7 @@ def pipes() -> set[str]:
 
 
 def test_stops_while_a_plugin_starts(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`stop` in the very moment in which a plugin is started ends the plugin too."""
+    """A ``close()`` at the moment in which a plugin is started also ends the thread that starts it."""
     plugin(tmp_path, "import time; time.sleep(600)")
     starting, go = threading.Event(), threading.Event()
     start = subprocess.Popen
@@ -1204,7 +1204,7 @@ def test_stops_while_a_plugin_starts(server: ApiServer, tmp_path: Path, monkeypa
 
 
 def test_a_plugin_ends_with_what_waits_for_it(server: ApiServer, tmp_path: Path) -> None:
-    """An exception in the thread that waits for a plugin, as by Ctrl-C, ends the plugin at once."""
+    """An exception in the thread that waits for a plugin, such as that of Ctrl-C, ends the wait at once."""
     plugin(tmp_path, "import time; time.sleep(600)")
     source = KubernetesSource("web", "default", kubeconfig=with_plugin(server))
 

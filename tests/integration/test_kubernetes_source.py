@@ -1,5 +1,5 @@
 """
-A source at an API server, through everything that an API server and the network can do to it.
+A source at an API server, under all failures of the server and the network.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ pytestmark = pytest.mark.once
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make every pause short, and no proxy of the machine's count."""
+    """Make every pause short, and hide the machine's proxies and kubeconfig."""
     monkeypatch.setattr(_reflector, "FIRST_SECONDS", 0.01)
     monkeypatch.setattr(_reflector, "LAST_SECONDS", 0.1)
     monkeypatch.setattr(_api, "SILENCE_SECONDS", 0.2)
@@ -95,7 +95,7 @@ def _rate(flags: FlagRegistry) -> dflag.Flag[int]:
 
 @pytest.fixture(name="heard")
 def _heard(rate: dflag.Flag[int]) -> list[tuple[int, int]]:
-    """Collect what the flag's callback is told."""
+    """Return a list that collects the arguments of the flag's callback."""
     heard: list[tuple[int, int]] = []
     rate.on_change(lambda old, new: heard.append((old, new)))
     return heard
@@ -124,7 +124,7 @@ def assert_asked_with_pauses(
     server: ApiServer, flags: FlagRegistry, monkeypatch: pytest.MonkeyPatch, answer: Any
 ) -> None:
     """
-    Answer every watch with *answer*; each one after the second comes after a pause.
+    Answer every watch with *answer*, and check that each watch after the second comes after a pause.
     """
     monkeypatch.setattr(_reflector, "FIRST_SECONDS", 0.2)  # more than the 40 ms for which the kernel may delay an ACK
     monkeypatch.setattr(_reflector, "LAST_SECONDS", 30.0)
@@ -137,7 +137,7 @@ def assert_asked_with_pauses(
 
 def assert_steadily_unhealthy(server: ApiServer, updater: Updater, caplog: pytest.LogCaptureFixture) -> None:
     """
-    Look at the source while it lists five times; the failure is counted and logged once.
+    Check that the source is unhealthy while it lists five times, and that the failure is counted and logged once.
     """
     assert eventually(lambda: not only(updater).healthy)
     first = len(server.lists)
@@ -191,7 +191,7 @@ def test_a2_absent_at_start_is_an_error(server: ApiServer, flags: FlagRegistry) 
 
 
 def test_a2_absent_at_start_comes_later(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
-    """An object that is not required is picked up when it is made."""
+    """An object that is absent at the start and not required is applied when it is made."""
     server.delete()
     with following(flags, source_of(server), required=False) as updater:
         assert rate.get() == 50
@@ -205,7 +205,7 @@ def test_a2_absent_at_start_comes_later(server: ApiServer, flags: FlagRegistry, 
 def test_a3_deleted_and_made_anew(
     server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], on_missing: Any, left: int
 ) -> None:
-    """A deleted object's values are kept or dropped as asked, and one of the same name counts again."""
+    """When the object is deleted ``on_missing`` keeps or drops its values; a new object of the same name is applied."""
     with following(flags, source_of(server), on_missing=on_missing) as updater:
         server.delete()
         assert eventually(lambda: "no such ConfigMap" in (only(updater).last_error or ""))
@@ -225,7 +225,7 @@ def test_a4_clean_end_is_quiet(
     heard: list[tuple[int, int]],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A watch that ends in good order goes on from the last version without a word."""
+    """After a watch ends in good order the next one continues from the last version, without a list or a log line."""
     with following(flags, source_of(server)) as updater:
         server.put({"rate_limit": "61"})
         assert becomes(updater, rate, 61)
@@ -245,7 +245,7 @@ def test_a4_clean_end_is_quiet(
 def test_a4_requests_are_not_logged(
     server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """At INFO the log of the program has what dflag says, and no line of the HTTP client."""
+    """At INFO the log has lines of dflag only, and none of the HTTP client."""
     caplog.set_level(logging.INFO)
     with following(flags, source_of(server)) as updater:
         server.await_watches(1)
@@ -260,7 +260,7 @@ def test_a4_requests_are_not_logged(
 def test_a4_an_idle_connection_that_the_server_ends_is_made_anew(
     server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], then: Any
 ) -> None:
-    """A watch on the connection of the last one, which the server has just ended, is asked for again and no failure."""
+    """When the server ends an idle connection at a request on it, the watch is requested again without an error."""
     server.on_watch(stream(bookmark(server.version)), lambda connection, _: then(connection))
     with following(flags, source_of(server)) as updater:
         server.await_watches(3)
@@ -273,7 +273,7 @@ def test_a4_an_idle_connection_that_the_server_ends_is_made_anew(
 def test_a4_a_server_that_answers_once_per_connection(
     server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]
 ) -> None:
-    """After a lost watch the next one opens, although the connection of the list before it takes no other request."""
+    """After a lost watch the next one opens, even if the server closes the list's connection at its next request."""
     server.on_watch(stream(then=Connection.reset), lambda connection, _: connection.close())
     with following(flags, source_of(server)) as updater:
         server.await_watches(3)
@@ -300,7 +300,7 @@ def test_a5_server_that_ends_at_once_is_left_alone(
 
 
 def test_a5_backoff_has_full_jitter_between_its_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pause lies between the first and the last bound, differs from client to client, and ends growing."""
+    """Pauses start at the first bound, grow to the last one at most, and differ from client to client."""
     monkeypatch.undo()
     backoffs = [_reflector.Backoff() for _ in range(200)]
     first = [backoff.next() for backoff in backoffs]
@@ -313,7 +313,7 @@ def test_a5_backoff_has_full_jitter_between_its_bounds(monkeypatch: pytest.Monke
 
 
 def test_a6_too_old_as_status(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
-    """HTTP 410 is answered by a new list."""
+    """When a watch is refused with 410 the source lists again without a version, counts no error, and follows."""
     server.on_watch(refuse(410, "too old resource version"))
     with following(flags, source_of(server)) as updater:
         assert "resourceVersion" not in server.await_lists(2).query
@@ -326,7 +326,7 @@ def test_a6_too_old_as_status(server: ApiServer, flags: FlagRegistry, rate: dfla
 def test_a7_too_old_as_event(
     server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], heard: list[tuple[int, int]]
 ) -> None:
-    """An event that says 410 is answered by a list without the version; only what really changed is told."""
+    """After an error event with 410 the source lists again without a version; only flags that changed call back."""
     flags.dyn_int("other", 0, "Another")
     server.put({"rate_limit": "60", "other": "1"})
     server.on_watch(stream(error(410, "Expired")))
@@ -351,12 +351,12 @@ def test_a7_too_old_as_event(
 def test_a7_too_old_for_ever_is_no_loop(
     server: ApiServer, flags: FlagRegistry, monkeypatch: pytest.MonkeyPatch, answer: Any
 ) -> None:
-    """A server that finds its own list too old is asked once more at once, and then at growing intervals."""
+    """When every watch is refused with 410 the source asks once more at once, and then after pauses."""
     assert_asked_with_pauses(server, flags, monkeypatch, answer)
 
 
 def test_a7_a_watch_that_ends_by_agreement_is_healthy_again(server: ApiServer, flags: FlagRegistry) -> None:
-    """After watches that opened only to say 410, one that ends in good order makes the source healthy, too."""
+    """After watches that ended with 410, a watch that ends in good order makes the source healthy again."""
     server.on_watch(*[stream(error(410, "Expired"))] * 3, stream(), stream(then=Connection.wait_for_end))
     with following(flags, source_of(server), resync_seconds=60.0) as updater:
         assert eventually(lambda: not only(updater).healthy)
@@ -364,7 +364,7 @@ def test_a7_a_watch_that_ends_by_agreement_is_healthy_again(server: ApiServer, f
 
 
 def test_a7_a_list_that_is_too_old_for_ever_is_unhealthy(server: ApiServer, flags: FlagRegistry) -> None:
-    """A server that answers 410 to a list without a version cannot be read, and recovers."""
+    """While lists are refused with 410 the source is unhealthy with that error; then it recovers."""
     with following(flags, source_of(server)) as updater:
         server.await_watches(1)
         server.on_watch(refuse(410, "too old"))
@@ -382,7 +382,7 @@ def test_a7_a_list_that_is_too_old_for_ever_is_unhealthy(server: ApiServer, flag
 def test_a8_other_error_events(
     server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], broken: dict[str, Any]
 ) -> None:
-    """An error of any other kind is followed by a new list, no older than what is known."""
+    """After any other error event the source requests a list that is not older than its version, and follows."""
     server.on_watch(stream(broken))
     with following(flags, source_of(server)) as updater:
         assert server.await_lists(2).query["resourceVersionMatch"] == "NotOlderThan"
@@ -392,7 +392,7 @@ def test_a8_other_error_events(
 
 
 def test_a9_silent_drop(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
-    """A watch that is silent for longer than it was asked for is opened anew, and brings what was missed."""
+    """A watch that stays silent beyond its ``watch_seconds`` is opened again, and brings changes since then."""
     server.on_watch(silence, stream(then=Connection.wait_for_end))
     with following(flags, source_of(server, watch_seconds=1.0)) as updater:
         began = time.monotonic()
@@ -405,7 +405,7 @@ def test_a9_silent_drop(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag
 
 @pytest.mark.parametrize("then", [Connection.end, Connection.close, Connection.reset], ids=["end", "FIN", "RST"])
 def test_a10_half_a_line(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], then: Any) -> None:
-    """Half an event is dropped, and one list and the next watch bring it whole."""
+    """Half an event at the end of a watch is dropped; the source lists once, opens the next watch and has no error."""
     server.on_watch(pieces(b'{"type":"MODIFIED","object":{"metadata":{"na', then=then))
     with following(flags, source_of(server)) as updater:
         server.await_watches(2)
@@ -417,7 +417,7 @@ def test_a10_half_a_line(server: ApiServer, flags: FlagRegistry, rate: dflag.Fla
 
 @pytest.mark.parametrize("line", [b"garbage\n", b"[]\n", b'{"type": 5}\n', b"\xff\xfe\n", b"[" * 100_000 + b"\n"])
 def test_a11_garbage_line(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], line: bytes) -> None:
-    """A line that is no event ends the watch, counts, and is forgotten."""
+    """A line that is not an event ends the watch and counts as one reconnect; the next watch works."""
     server.on_watch(pieces(line))
     with following(flags, source_of(server)) as updater:
         server.await_watches(2)
@@ -430,7 +430,7 @@ def test_a11_garbage_line(server: ApiServer, flags: FlagRegistry, rate: dflag.Fl
 
 
 def test_a12_chunks_cut_anywhere(server: ApiServer, flags: FlagRegistry) -> None:
-    """An event that comes byte by byte reads as one that comes at once."""
+    """An event that arrives byte by byte, within characters too, is read whole."""
     text = flags.dyn_string("text", "", "A text")
     item = web(server, "200", "61")
     item["data"] = {"text": "Grüße, 世界"}
@@ -452,7 +452,7 @@ def test_a13_huge_line(server: ApiServer, flags: FlagRegistry) -> None:
 def test_a13_endless_line(
     server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A line without end is given up at the limit."""
+    """A line longer than the limit ends the watch, and the next watch works."""
     monkeypatch.setattr(_api, "MAX_LINE_BYTES", 100_000)
     server.on_watch(pieces(b"x" * 60_000, b"x" * 60_000))
     with following(flags, source_of(server)) as updater:
@@ -464,7 +464,7 @@ def test_a13_endless_line(
 def test_a14_bookmarks(
     server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], heard: list[tuple[int, int]]
 ) -> None:
-    """A bookmark moves the version on and tells nobody; one without a version is passed over."""
+    """A bookmark advances the version without a callback; one without a version is ignored."""
     bare = {"type": "BOOKMARK", "object": {}}
     server.on_watch(stream(bookmark("150"), bare, {"type": "BOOKMARK", "object": {"metadata": None}}))
     with following(flags, source_of(server)):
@@ -476,7 +476,7 @@ def test_a14_bookmarks(
 def test_a15_metadata_alone(
     server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], heard: list[tuple[int, int]]
 ) -> None:
-    """A change of the metadata alone is none."""
+    """A change of the metadata alone advances the version, and changes neither token nor values."""
     source = source_of(server)
     with following(flags, source) as updater:
         server.await_watches(1)
@@ -490,7 +490,7 @@ def test_a15_metadata_alone(
 
 
 def test_a16_replayed_events(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
-    """An object that is announced again is no change."""
+    """An event that repeats the known object is not an update."""
     replayed = {"type": "ADDED", "object": server.item()}
     server.on_watch(stream(replayed, replayed, {"type": "MODIFIED", "object": web(server, "150", "61")}))
     source = source_of(server)
@@ -502,7 +502,7 @@ def test_a16_replayed_events(server: ApiServer, flags: FlagRegistry, rate: dflag
 def test_a17_server_that_is_behind(
     server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], heard: list[tuple[int, int]]
 ) -> None:
-    """Neither a list nor an event of a server that is behind takes a value back."""
+    """Neither a list nor an event of a server that is behind replaces a newer value."""
     stale = web(server, "99", "1")
     server.on_watch(stream(error(500, "Failover")), stream({"type": "MODIFIED", "object": stale}))
     source = source_of(server)
@@ -521,7 +521,7 @@ def test_a17_server_that_is_behind(
 
 
 def test_a17_says_that_the_server_is_behind(server: ApiServer, flags: FlagRegistry) -> None:
-    """An older list is an error that says so, in the thread that asked, and whether the object stands in it or not."""
+    """``read()`` raises an error when a list is older than the known version, with or without the object in it."""
     source = source_of(server)
     source.read()
     server.on_list(
@@ -552,7 +552,7 @@ def test_a17_says_that_the_server_is_behind(server: ApiServer, flags: FlagRegist
 def test_only_a_list_of_the_kind_says_that_it_is_gone(
     server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], body: dict[str, Any]
 ) -> None:
-    """A list of something else, or a part of one, is an error; the object does not count as gone, and values stay."""
+    """A list of another kind, or part of one, is an error; the object does not count as missing, and values stay."""
     server.on_list(reply(200, body))
     with pytest.raises(SourceError, match="expected a list from the API server, got kind") as caught:
         source_of(server).read()
@@ -572,7 +572,7 @@ def test_only_a_list_of_the_kind_says_that_it_is_gone(
 def test_events_of_another_kind_change_nothing(
     server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], event: str
 ) -> None:
-    """An event about a Pod of the same name, or one whose metadata is of another shape, is passed over."""
+    """An event about a Pod of the same name, or one whose metadata has another shape, is ignored."""
     odd = {"type": event, "object": {"kind": "ConfigMap", "metadata": ["web"]}}
     pod = {"type": event, "object": {**web(server, "200", "1"), "kind": "Pod"}}
     good = {"type": "MODIFIED", "object": web(server, "203", "61")}
@@ -583,14 +583,14 @@ def test_events_of_another_kind_change_nothing(
         assert only(updater).reconnects == 0
 
 
-# --- a database begun anew
+# --- a database that was lost
 
 
 @pytest.mark.parametrize("version", [10, 99, 150], ids=["far behind", "just behind", "ahead"])
 def test_database_begun_anew(
     server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], caplog: pytest.LogCaptureFixture, version: int
 ) -> None:
-    """After the API server's database began anew, what it holds now counts, and is followed."""
+    """After the API server lost its database the new object is applied and followed; lower versions are logged once."""
     with following(flags, source_of(server)) as updater:
         server.await_watches(1)
         server.begin_anew({"rate_limit": "61"}, version)
@@ -604,7 +604,7 @@ def test_database_begun_anew(
 
 
 def test_database_begun_anew_without_the_object(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
-    """An object that is no more in the new database is gone, and counts again when it is made."""
+    """An object that is not in the new database counts as missing, and is applied again when it is made."""
     with following(flags, source_of(server), on_missing="reset") as updater:
         server.await_watches(1)
         server.begin_anew(None, 10)
@@ -617,7 +617,7 @@ def test_database_begun_anew_without_the_object(server: ApiServer, flags: FlagRe
 def test_database_begun_anew_with_a_lower_version_of_the_object(
     server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]
 ) -> None:
-    """An object with an older version in a list that is newer is of another history, and counts."""
+    """An object with a lower version, in a list with a higher one, is from another database and is applied."""
     updater = Updater(flags, source_of(server))
     updater.initialize()
     server.on_watch(refuse(500))
@@ -629,7 +629,7 @@ def test_database_begun_anew_with_a_lower_version_of_the_object(
 def test_database_begun_anew_behind_a_server_that_ignores_versions(
     server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]
 ) -> None:
-    """A server that answers with older lists, whatever it is asked, is believed once it was asked for its newest."""
+    """A server that always answers with older lists is believed once it was asked for its newest list."""
     updater = Updater(flags, source_of(server))
     updater.initialize()
     server.on_watch(refuse(500))
@@ -646,7 +646,7 @@ def test_database_begun_anew_behind_a_server_that_ignores_versions(
 def test_database_begun_anew_behind_a_connection_that_stays(
     server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], answer: Any
 ) -> None:
-    """A watch in which the server said nothing, or went back in its versions, is followed by a list."""
+    """After a watch that ends without an event, or has a bookmark of a lower version, the source lists again."""
     server.on_watch(answer)
     with following(flags, source_of(server)):
         server.await_lists(2)
@@ -654,7 +654,7 @@ def test_database_begun_anew_behind_a_connection_that_stays(
 
 
 def test_a_late_list_takes_no_event_back(server: ApiServer) -> None:
-    """A list that was asked for before an event came, and is older, changes nothing and is no failure."""
+    """A list that was requested before an event came, and is older than it, changes nothing and is not an error."""
     asked, go = threading.Event(), threading.Event()
 
     def slowly(connection: Connection, request: Request) -> None:
@@ -676,7 +676,7 @@ def test_a_late_list_takes_no_event_back(server: ApiServer) -> None:
         reading.start()
         assert asked.wait(DEADLINE_SECONDS)
         server.put({"rate_limit": "61"})
-        assert eventually(lambda: source.probe() != token)  # the event has come
+        assert eventually(lambda: source.probe() != token)  # the event has arrived
         go.set()
         reading.join(DEADLINE_SECONDS)
         assert [*found, source.read()] == [{"rate_limit": "61"}] * 2
@@ -700,7 +700,7 @@ def test_a_late_list_takes_no_event_back(server: ApiServer) -> None:
 def test_list_without_watch_is_steadily_unhealthy(
     server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], caplog: pytest.LogCaptureFixture, answer: Any
 ) -> None:
-    """A source that can be listed and not watched is unhealthy without a break, and its values stay current."""
+    """A source that can be listed but not watched stays unhealthy, with current values, until it can be watched."""
     server.on_watch(*[answer] * 1000)
     with following(flags, source_of(server), resync_seconds=60.0) as updater:
         assert_steadily_unhealthy(server, updater, caplog)
@@ -725,7 +725,7 @@ def test_list_without_watch_is_steadily_unhealthy(
 def test_a_failure_whose_numbers_change_is_logged_once(
     server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], caplog: pytest.LogCaptureFixture, answer_to: Any
 ) -> None:
-    """The versions that a refusal names, and the codes of a server that is starting, are no new failure."""
+    """Refusals that differ only in the versions they name, or in 502 and 503, are counted and logged as one failure."""
     server.on_watch(*map(answer_to, range(1000)))
     with following(flags, source_of(server), resync_seconds=60.0) as updater:
         assert_steadily_unhealthy(server, updater, caplog)
@@ -735,7 +735,7 @@ def test_a_failure_whose_numbers_change_is_logged_once(
 def test_refused_for_ever_by_events_is_steadily_unhealthy(
     server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], caplog: pytest.LogCaptureFixture, code: int
 ) -> None:
-    """Watches that open only to be refused leave the source unhealthy without a break, until one brings something."""
+    """A source whose watches open only to be refused stays unhealthy until one of them brings something."""
     server.on_watch(*[stream(error(code, "Expired"))] * 1000)
     with following(flags, source_of(server), resync_seconds=60.0) as updater:
         assert_steadily_unhealthy(server, updater, caplog)
@@ -751,7 +751,7 @@ def test_refused_for_ever_by_events_is_steadily_unhealthy(
 def test_a_long_pause_after_a_watch_that_broke_off_is_not_healthy(
     server: ApiServer, flags: FlagRegistry, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
-    """Nothing is seen during it, whether the server or the backoff asks for it; the next watch that opens ends that."""
+    """A long pause after a broken watch, due to the server or the backoff, is unhealthy until the next watch opens."""
     monkeypatch.setattr(_reflector, "FIRST_SECONDS", seconds)
     monkeypatch.setattr(_reflector, "LAST_SECONDS", 2 * seconds)
     busy = error(429, "TooManyRequests")
@@ -775,7 +775,7 @@ def test_refresh_does_not_make_up_for_a_watch(
     monkeypatch: pytest.MonkeyPatch,
     answer: Any,
 ) -> None:
-    """It brings the newest values, and the source stays unhealthy until a watch opens; that is logged once."""
+    """``refresh()`` brings the newest values while no watch opens, but the source stays unhealthy, logged once."""
     monkeypatch.setattr(_reflector, "FIRST_SECONDS", 30.0)
     monkeypatch.setattr(_reflector, "LAST_SECONDS", 60.0)
     server.on_watch(*[answer] * 1000)
@@ -793,7 +793,7 @@ def test_refresh_does_not_make_up_for_a_watch(
 
 
 def test_list_without_watch_of_a_deleted_object(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
-    """An object that a list no longer has is gone, although no watch could say so."""
+    """An object that a list no longer has counts as missing, even while every watch is refused."""
     server.on_watch(*[refuse(403)] * 1000)
     with following(flags, source_of(server), on_missing="reset") as updater:
         assert eventually(lambda: not only(updater).healthy)
@@ -803,7 +803,7 @@ def test_list_without_watch_of_a_deleted_object(server: ApiServer, flags: FlagRe
 
 
 def test_a_failed_refresh_is_forgotten_at_the_next_contact(server: ApiServer, flags: FlagRegistry) -> None:
-    """What goes wrong beside a watch that works is over when the watch brings anything, a bookmark included."""
+    """After a failed ``refresh()`` the source is unhealthy until its watch brings anything, even a bookmark."""
     go = threading.Event()
 
     def watch(connection: Connection, request: Request) -> None:
@@ -826,7 +826,7 @@ def test_a_failed_refresh_is_forgotten_at_the_next_contact(server: ApiServer, fl
 def test_a_watch_that_does_not_open_is_not_healthy(
     server: ApiServer, flags: FlagRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server that takes the request for a watch, and says nothing, is noticed long before the watch would end."""
+    """When the server does not answer a watch, the source is unhealthy long before the watch would end."""
     monkeypatch.setattr(_api, "REQUEST_SECONDS", 0.3)
     server.on_watch(*[silence] * 1000)
     with following(flags, source_of(server, watch_seconds=300.0)) as updater:
@@ -841,7 +841,7 @@ def test_a_watch_that_does_not_open_is_not_healthy(
 
 def drip(*head: bytes) -> Any:
     """
-    Answer with *head*, and then a byte now and then, for ever.
+    Return an answer that sends *head*, and then a space every 50 ms, for ever.
     """
 
     def answer(connection: Connection, request: Request) -> None:
@@ -869,7 +869,7 @@ BODY = b"Content-Type: application/json\r\nContent-Length: 100000\r\n\r\n"
 def test_a_list_that_drips_has_a_deadline(
     server: ApiServer, monkeypatch: pytest.MonkeyPatch, answer: Any, message: str
 ) -> None:
-    """A list, or the body of an error, that comes byte by byte is given up, and what was said of it counts."""
+    """A list or an error that arrives byte by byte is given up at a deadline; a status that has arrived is reported."""
     monkeypatch.setattr(_api, "REQUEST_SECONDS", 0.3)
     server.on_list(answer)
     began = time.monotonic()
@@ -881,7 +881,7 @@ def test_a_list_that_drips_has_a_deadline(
 def test_the_time_for_a_connection_is_not_that_for_the_answer(
     server: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A connection that takes its time leaves the answer all of its own."""
+    """A connection that is slow to open does not shorten the time for the answer."""
     monkeypatch.setattr(_api, "REQUEST_SECONDS", 0.6)
     ready = OwnSocket.is_ready
 
@@ -904,7 +904,7 @@ def test_the_time_for_a_connection_is_not_that_for_the_answer(
 def test_a_watch_that_drips_has_a_deadline(
     server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], head: bytes
 ) -> None:
-    """A watch that says something and never anything of use is opened anew, as one that is silent is."""
+    """A watch that sends bytes but never an event is opened again, like a silent one."""
     server.on_watch(drip(head))
     with following(flags, source_of(server, watch_seconds=1.0)) as updater:
         server.await_watches(2)
@@ -916,7 +916,7 @@ def test_a_watch_that_drips_has_a_deadline(
 
 
 def test_options_of_sockets_that_are_refused(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sandbox that allows no option of a socket allows the connection."""
+    """The source connects even if a sandbox refuses every option of a socket."""
 
     class Plain(socket.socket):
         def setsockopt(self, *arguments: Any) -> None:
@@ -927,7 +927,7 @@ def test_options_of_sockets_that_are_refused(server: ApiServer, monkeypatch: pyt
 
 
 def test_a_family_of_addresses_that_is_refused(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A system without IPv6 uses the next address of a host."""
+    """When the system refuses IPv6 the source uses the next address of the host."""
 
     class Old(socket.socket):
         def __init__(self, family: int = -1, *arguments: Any, **options: Any) -> None:
@@ -947,7 +947,7 @@ def test_a_family_of_addresses_that_is_refused(server: ApiServer, monkeypatch: p
 def test_an_address_that_never_answers_leaves_time_for_the_next(
     server: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The time for a connection is shared among the addresses of a host."""
+    """An address that never answers uses only its share of the time, so that the host's next address is tried."""
     with ExitStack() as stack:
         full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         for filler in [stack.enter_context(socket.socket()) for _ in range(3)]:
@@ -965,7 +965,7 @@ def test_an_address_that_never_answers_leaves_time_for_the_next(
 
 
 def test_a18_rotated_token(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
-    """After 401 the credentials are read again and the watch goes on at once."""
+    """After a 401 the credentials are read again, and the watch goes on without an error."""
     server.token = "first"  # noqa: S105
     with following(flags, source_of(server)) as updater:
         server.await_watches(1)
@@ -995,7 +995,7 @@ def test_a19_token_in_a_volume(server: ApiServer, flags: FlagRegistry, rate: dfl
 
 
 def test_a20_refused_for_ever(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
-    """Credentials that stay refused make the source unhealthy, at growing intervals, and the values stay."""
+    """While the credentials are refused the source is unhealthy and the values stay; then it recovers."""
     server.token = "first"  # noqa: S105
     with following(flags, source_of(server), on_missing="reset") as updater:
         server.await_watches(1)
@@ -1011,12 +1011,12 @@ def test_a20_refused_for_ever(server: ApiServer, flags: FlagRegistry, rate: dfla
 def test_a20_refused_for_ever_as_event_is_no_loop(
     server: ApiServer, flags: FlagRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server that opens each watch and then says 401 is asked once more at once, and then at growing intervals."""
+    """When every watch opens and ends with 401 the source asks once more at once, and then after pauses."""
     assert_asked_with_pauses(server, flags, monkeypatch, stream(error(401, "Unauthorized")))
 
 
 def test_a21_forbidden(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
-    """403 names the Role that is missing, and passes once it is granted."""
+    """A 403 for a watch and a list counts as an error, and the source follows again when the Role is granted."""
     with following(flags, source_of(server)) as updater:
         server.await_watches(1)
         server.on_watch(refuse(403, 'User "me" cannot watch'))
@@ -1030,7 +1030,7 @@ def test_a21_forbidden(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[
 
 
 def test_a21_forbidden_says_what_is_needed(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The message holds everything that the Role must, and the next attempt is long in coming."""
+    """The error for a 403 names all that the Role must grant, and the next attempt comes after at least 15 s."""
     server.on_list(refuse(403, 'User "me" cannot list'))
     with pytest.raises(SourceError) as caught:
         source_of(server).read()
@@ -1047,7 +1047,7 @@ def test_a21_forbidden_says_what_is_needed(server: ApiServer, monkeypatch: pytes
 
 
 def test_a_refusal_is_one_line_of_bounded_length(server: ApiServer) -> None:
-    """A server that says much, and in several lines, neither fills nor forges a log."""
+    """The error for a long refusal of several lines is one line of 1,000 characters."""
     server.on_list(refuse(503, "x\nWARNING forged " + "y" * 1_000_000))
     with pytest.raises(SourceError, match=r"answered 503: x\\nWARNING forged y+…$") as caught:
         source_of(server).read()
@@ -1055,7 +1055,7 @@ def test_a_refusal_is_one_line_of_bounded_length(server: ApiServer) -> None:
 
 
 def test_a22_no_such_namespace(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
-    """404 from an API server means that there is no such object; 404 from anybody else says nothing about it."""
+    """A 404 from an API server means that the object is missing; a 404 from another server does not."""
     server.on_list(refuse(404, 'namespaces "default" not found'), reply(404, b"<html>", Content_Type="text/html"))
     source = source_of(server)
     with pytest.raises(SourceError, match="not found") as caught:
@@ -1068,7 +1068,7 @@ def test_a22_no_such_namespace(server: ApiServer, flags: FlagRegistry, rate: dfl
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_a23_retry_after(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], status: int) -> None:
-    """A server that asks to be left alone for a second is."""
+    """After a 429 or 503 the source waits for the time in Retry-After."""
     server.on_watch(refuse(status, "busy", Retry_After="1"))
     with following(flags, source_of(server)) as updater:
         server.await_watches(1)
@@ -1079,7 +1079,7 @@ def test_a23_retry_after(server: ApiServer, flags: FlagRegistry, rate: dflag.Fla
 
 
 def test_a23_retry_after_in_all_its_forms() -> None:
-    """Seconds and dates are understood, nonsense is not, and no server is obeyed for ever."""
+    """Retry-After is read in seconds and as a date, other text is ignored, and a pause has an upper bound."""
     soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=40)
     assert 35 < (_api._seconds(email.utils.format_datetime(soon, usegmt=True)) or 0) <= 40
     assert _api._seconds("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
@@ -1091,7 +1091,7 @@ def test_a23_retry_after_in_all_its_forms() -> None:
 
 
 def test_a24_version_too_large(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
-    """A server that has yet to reach the version asked for is asked for its newest."""
+    """When the server has not reached the requested version, the source asks for its newest list."""
     server.on_watch(refuse(504, "Too large resource version", Retry_After="0"))
     server.on_list(reply(200, server.listing(server.item())), refuse(504, "Too large resource version"))
     with following(flags, source_of(server)) as updater:
@@ -1103,7 +1103,7 @@ def test_a24_version_too_large(server: ApiServer, flags: FlagRegistry, rate: dfl
 
 
 def test_a25_refused_at_start(flags: FlagRegistry, tmp_path: Path) -> None:
-    """Nobody listening is an error at the start of an updater that requires the source, and says that it may pass."""
+    """When nothing listens at the server's address, a required source fails the start with an ``unreachable`` error."""
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
     path = write_kubeconfig(tmp_path / "kubeconfig", f"http://127.0.0.1:{port}")
@@ -1117,7 +1117,7 @@ def test_a25_refused_at_start(flags: FlagRegistry, tmp_path: Path) -> None:
 def test_a25_unreachable_at_start_may_be_allowed(
     flags: FlagRegistry, rate: dflag.Flag[int], server: ApiServer, tmp_path: Path, url: str
 ) -> None:
-    """An updater that does not require the source starts with the defaults, and takes it in when it answers."""
+    """An updater that does not require the source starts with the defaults, and follows the source once it answers."""
     path = write_kubeconfig(tmp_path / "other", url)
     source = KubernetesSource("web", "default", kubeconfig=path)
     with following(flags, source, required=False) as updater:
@@ -1129,7 +1129,7 @@ def test_a25_unreachable_at_start_may_be_allowed(
 
 
 def test_a25_comes_back_unchanged(server: ApiServer, flags: FlagRegistry, heard: list[tuple[int, int]]) -> None:
-    """A source that can be reached again is healthy again, although nothing has changed."""
+    """A source that can be reached again is healthy again, even if nothing has changed."""
     server.on_watch(lambda connection, _: connection.close())
     reached = threading.Event()
 
@@ -1150,7 +1150,7 @@ def test_a25_comes_back_unchanged(server: ApiServer, flags: FlagRegistry, heard:
 
 
 def test_a25_tries_every_address(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a host's addresses the first that answers is taken: not one without a route, nor one that refuses."""
+    """The first address of a host that answers is used, after one without a route and one that refuses."""
     with socket.create_server(("127.0.0.1", 0)) as unused:
         refusing = unused.getsockname()[1]
     addresses = [("255.255.255.255", server.port), ("127.0.0.1", refusing), ("127.0.0.1", server.port)]
@@ -1162,7 +1162,7 @@ def test_a25_tries_every_address(server: ApiServer, monkeypatch: pytest.MonkeyPa
 def test_a25_goes_down_and_comes_back(
     server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """While nobody answers the values stay, whatever `on_missing` says; it is said once, and then all goes on."""
+    """While the server is down the values stay, even with ``on_missing="reset"``, and one warning is logged."""
     with following(flags, source_of(server), on_missing="reset") as updater:
         server.await_watches(1)
         server.close()
@@ -1171,7 +1171,7 @@ def test_a25_goes_down_and_comes_back(
         assert rate.get() == 60
         again = ApiServer(tmp_path / "kubeconfig")
         try:
-            for value in range(61, 100):  # past the versions of before
+            for value in range(61, 100):  # beyond the versions of the first server
                 again.put({"rate_limit": str(value)})
             assert becomes(updater, rate, 99)
             assert eventually(lambda: only(updater).healthy)
@@ -1186,13 +1186,13 @@ def test_a25_goes_down_and_comes_back(
 
 @pytest.fixture(name="authority")
 def _authority() -> trustme.CA:
-    """Return a certificate authority that nobody knows but the test."""
+    """Return a certificate authority that only the test knows."""
     return trustme.CA()
 
 
 def tls_server(path: Path, authority: trustme.CA, *names: str, **options: Any) -> ApiServer:
     """
-    Start a server that speaks TLS, and whose kubeconfig names the authority.
+    Return a server that speaks TLS, and whose kubeconfig names the authority.
     """
     import ssl as _ssl
 
@@ -1217,7 +1217,7 @@ def test_a26_tls(flags: FlagRegistry, rate: dflag.Flag[int], tmp_path: Path, aut
 
 
 def test_a26_an_end_leaves_tls_to_the_thread_that_reads(authority: trustme.CA) -> None:
-    """A TLS connection that another thread shuts down still decrypts what has come, instead of giving it as it is."""
+    """A TLS connection that another thread shuts down still decrypts the data that has arrived."""
     ends = socket.socketpair()
     contexts = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.configure_trust(contexts[0])
@@ -1239,7 +1239,7 @@ def test_a26_an_end_leaves_tls_to_the_thread_that_reads(authority: trustme.CA) -
 
 @pytest.mark.parametrize("case", ["unknown authority", "wrong host", "expired"])
 def test_a26_bad_certificate(tmp_path: Path, authority: trustme.CA, case: str) -> None:
-    """A certificate that does not hold is an error that says why, and nothing is asked of the server."""
+    """A certificate that is not valid is an error that says so, and no request is sent."""
     past = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
     names = ("elsewhere.test",) if case == "wrong host" else ()
     server = tls_server(
@@ -1259,7 +1259,7 @@ def test_a26_bad_certificate(tmp_path: Path, authority: trustme.CA, case: str) -
 def test_a26_rotated_authority(
     flags: FlagRegistry, rate: dflag.Flag[int], tmp_path: Path, authority: trustme.CA
 ) -> None:
-    """A new bundle of authorities counts from the next connection on."""
+    """A new bundle of authorities is used from the next connection on."""
     server = tls_server(tmp_path / "kubeconfig", authority)
     with following(flags, source_of(server)) as updater:
         server.await_watches(1)
@@ -1287,7 +1287,7 @@ def test_a26_rotated_authority(
 def test_a27_answers_of_others(
     server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], answer: Any, message: str
 ) -> None:
-    """What does not come from an API server is refused, as a list and as a watch, and the values stay."""
+    """An answer that is not from an API server is refused as a list; after one to a watch the next watch works."""
     server.on_list(answer)
     with pytest.raises(SourceError, match=message.replace("?", r"\?")) as caught:
         source_of(server).read()
@@ -1300,7 +1300,7 @@ def test_a27_answers_of_others(
 
 
 def test_a28_compressed(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
-    """Compressed answers are read, a list and a stream."""
+    """Compressed answers are read, both a list and a watch."""
     packed = gzip.compress(json.dumps(server.listing(server.item())).encode())
     line = json.dumps({"type": "MODIFIED", "object": web(server, "150", "61")}).encode() + b"\n"
 
@@ -1315,7 +1315,7 @@ def test_a28_compressed(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag
 
 
 def test_a28_http_1_0(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
-    """A server that speaks HTTP/1.0, and ends a stream by ending the connection, is understood."""
+    """A list and a watch over HTTP/1.0, whose end is the end of the connection, are read."""
     line = json.dumps({"type": "MODIFIED", "object": web(server, "150", "61")}).encode() + b"\n"
 
     def watch(connection: Connection, request: Request) -> None:
@@ -1333,7 +1333,7 @@ def test_a29_proxy(server: ApiServer, tmp_path: Path, monkeypatch: pytest.Monkey
     """Requests go through the proxy that the environment names, unless it exempts the server."""
     path = write_kubeconfig(tmp_path / "other", "http://cluster.test:8080")
     monkeypatch.setenv("HTTP_PROXY", server.url)
-    monkeypatch.delenv("REQUEST_METHOD", raising=False)  # in a CGI script the variable does not count
+    monkeypatch.delenv("REQUEST_METHOD", raising=False)  # in a CGI script HTTP_PROXY is ignored
     source = KubernetesSource("web", "default", kubeconfig=path)
     assert source.read() == {"rate_limit": "60"}
     assert server.requests[0].headers["host"] == "cluster.test:8080"
@@ -1343,7 +1343,7 @@ def test_a29_proxy(server: ApiServer, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a29_tunnel(tmp_path: Path, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch) -> None:
-    """TLS goes through a proxy in a tunnel, which is asked for by name and with its password."""
+    """TLS goes through a tunnel of the proxy, which is asked for the server by name and gets its password."""
     asked: list[Request] = []
     behind = tls_server(tmp_path / "kubeconfig", authority, "cluster.test")
 
@@ -1406,7 +1406,7 @@ def test_a30_stops_while_it_pauses(server: ApiServer, flags: FlagRegistry, monke
 
 
 def test_a30_stops_while_it_connects(flags: FlagRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`stop` ends a thread whose connection nobody accepts."""
+    """`stop` ends a thread whose connection is not accepted."""
     monkeypatch.setattr(_api, "REQUEST_SECONDS", 30.0)
     connecting = threading.Event()
     ready = OwnSocket.is_ready
@@ -1458,7 +1458,7 @@ def test_a30_stops_while_it_shakes_hands(tmp_path: Path) -> None:
 def test_a_connection_that_the_program_closed_is_made_anew(
     flags: FlagRegistry, rate: dflag.Flag[int], tmp_path: Path, authority: trustme.CA, secured: bool, reused: bool
 ) -> None:
-    """Without waiting for an event, and whatever has got its number is neither read, written, shut down nor closed."""
+    """A connection that the program closed is opened again at once; another file with its number is left alone."""
     server = tls_server(tmp_path / "kubeconfig", authority) if secured else ApiServer(tmp_path / "kubeconfig")
     server.put({"rate_limit": "60"})
     here, there = socket.socketpair()
@@ -1482,7 +1482,7 @@ def test_a_connection_that_the_program_closed_is_made_anew(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="what a descriptor is open on is known for Linux alone")
 def test_stops_at_once_after_the_program_closed_its_connection(server: ApiServer, flags: FlagRegistry) -> None:
-    """Nothing is left of the thread, which no end of the connection wakes."""
+    """``stop()`` ends the watch's thread within a second after the program has closed the thread's connection."""
     with following(flags, source_of(server)) as updater:
         server.await_watches(1)
         _close_connection(updater, None)
@@ -1491,9 +1491,9 @@ def test_stops_at_once_after_the_program_closed_its_connection(server: ApiServer
 
 def _close_connection(updater: Updater, instead: socket.socket | None) -> int:
     """
-    Close the connection of the watch behind its back, and have something else get its number.
+    Close the connection of the watch without its knowledge, let *instead* take its number, and return the number.
 
-    Not amid a read, which would go on with whatever has the number by then; nobody can exclude that.
+    This waits until the watch is not in a read, which would continue on the new file; that cannot be prevented.
     """
     watch: Any = updater._session._watches[0]
 
@@ -1511,7 +1511,7 @@ def _close_connection(updater: Updater, instead: socket.socket | None) -> int:
 
 
 def test_a30_restarts(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
-    """An updater that starts again holds what has changed meanwhile as soon as it runs."""
+    """An updater that starts again has the changes since its stop as soon as it runs."""
     updater = Updater.setup(flags, source_of(server))
     updater.stop()
     server.put({"rate_limit": "61"})
@@ -1524,7 +1524,7 @@ def test_a30_restarts(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[i
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a31_fork(flags: FlagRegistry, rate: dflag.Flag[int], tmp_path: Path, authority: trustme.CA) -> None:
-    """A child watches on a connection of its own, holds none of the parent's, and the parent's goes on over TLS."""
+    """A child watches on its own connection and does not hold the parent's, on which the parent's TLS watch goes on."""
     from .test_fork import Child
 
     server = tls_server(tmp_path / "kubeconfig", authority)
@@ -1559,7 +1559,7 @@ def test_a31_fork(flags: FlagRegistry, rate: dflag.Flag[int], tmp_path: Path, au
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_fork_while_the_server_is_asked(server: ApiServer) -> None:
-    """A child does not keep the connection on which another thread of its parent asks for a list."""
+    """A child that is forked while another thread requests a list does not hold that thread's connection."""
     from .test_fork import Child
 
     source = source_of(server)
@@ -1624,7 +1624,7 @@ def test_a33_encoded_values(server: ApiServer) -> None:
 
 
 def test_a33_not_base64(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
-    """A value that is not base64 is a bad value of its flag alone, named without its text."""
+    """A value that is not base64 is an error of its flag that names the key, without the text."""
     server.put({"token": "not base64!", "rate_limit": base64.b64encode(b"70").decode()}, kind="Secret")
     flags.dyn_string("token", "", "A token")
     source = source_of(server, kind="Secret")
@@ -1637,7 +1637,7 @@ def test_a33_not_base64(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag
 
 @pytest.mark.parametrize("fields", [{"data": None}, {}], ids=["null", "absent"])
 def test_a34_no_data(server: ApiServer, fields: dict[str, Any]) -> None:
-    """An object without data holds nothing, and is there."""
+    """An object without data has no values, and is not missing."""
     item = server.item()
     del item["data"]
     server.on_list(reply(200, server.listing({**item, **fields})))
@@ -1646,14 +1646,14 @@ def test_a34_no_data(server: ApiServer, fields: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("data", [["list"], {"rate_limit": {"a": 1}}, "text"])
 def test_a34_data_of_another_shape(server: ApiServer, data: object) -> None:
-    """Data that is no mapping of texts is an error, not a value."""
+    """Data that is not a mapping of texts is an error of the source."""
     server.on_list(reply(200, server.listing({**server.item(), "data": data})))
     with pytest.raises(SourceError, match="expected data of texts"):
         source_of(server).read()
 
 
 def test_a35_immutable(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
-    """An immutable object is still watched for being made anew."""
+    """An immutable object is watched, so one that is deleted and made again is applied."""
     server.put({"rate_limit": "60"}, immutable=True)
     with following(flags, source_of(server)) as updater:
         server.await_watches(1)
@@ -1679,7 +1679,7 @@ def test_a36_events_of_others(server: ApiServer, flags: FlagRegistry, rate: dfla
 
 
 def test_a37_no_field_selector(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
-    """Among all objects of the namespace the one that is meant is found."""
+    """When the server lists all objects of the namespace, the source finds its own, or none of that name."""
     other = web(server, "200", "1", name="other")
     server.on_list(reply(200, server.listing(other, server.item(), other)))
     assert source_of(server).read() == {"rate_limit": "60"}
@@ -1689,14 +1689,14 @@ def test_a37_no_field_selector(server: ApiServer, flags: FlagRegistry, rate: dfl
 
 
 def test_a38_asks_for_nothing_new(server: ApiServer, flags: FlagRegistry) -> None:
-    """No request uses what older servers refuse."""
+    """No request has ``sendInitialEvents``, which older servers refuse."""
     with following(flags, source_of(server)):
         server.await_watches(1)
     assert not [request for request in server.requests if "sendInitialEvents" in request.query]
 
 
 def test_a39_contact(server: ApiServer, flags: FlagRegistry) -> None:
-    """Bookmarks and agreed ends of watches count as contact; silence does not, however often the updater looks."""
+    """A bookmark counts as a contact; silence does not, however often the updater looks."""
     go = threading.Event()
 
     def watch(connection: Connection, request: Request) -> None:
@@ -1716,7 +1716,7 @@ def test_a39_contact(server: ApiServer, flags: FlagRegistry) -> None:
 
 
 def test_a39_refresh_is_a_contact(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
-    """The answer to its list counts, as it comes from the API server too."""
+    """The answer to the list of ``refresh()`` counts as a contact."""
     with following(flags, source_of(server), resync_seconds=60.0) as updater:
         server.await_watches(1)
         assert eventually(lambda: (only(updater).seconds_since_contact or 0) > 0.3)
@@ -1735,7 +1735,7 @@ def test_context_and_namespace(server: ApiServer) -> None:
 
 
 def test_kubeconfig_of_the_environment(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first file of KUBECONFIG that exists counts."""
+    """The first file of KUBECONFIG that exists is used."""
     monkeypatch.setenv("KUBECONFIG", f"/nowhere/config{os.pathsep}{server.kubeconfig}")
     assert KubernetesSource("web").read() == {"rate_limit": "60"}
 
@@ -1798,7 +1798,7 @@ def test_unusable_token_stays_out_of_the_message(server: ApiServer) -> None:
 def test_an_error_that_nobody_expected_is_named_and_not_quoted(
     server: ApiServer, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
-    """What a library raises out of turn may quote a credential: its kind and place are given, its text nowhere."""
+    """An unexpected exception, which may quote a credential, is reported by type and line, without its text."""
 
     def stream(*_: object, **__: object) -> None:
         raise error("Bearer hush")
@@ -1814,7 +1814,7 @@ def test_an_error_that_nobody_expected_is_named_and_not_quoted(
 
 
 def test_an_error_of_the_system_is_quoted(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the system says of a connection is no credential, and tells what to do."""
+    """The text of an ``OSError`` is quoted in the error, which is ``unreachable``."""
 
     def stream(*_: object, **__: object) -> None:
         raise OSError(errno.EHOSTUNREACH, os.strerror(errno.EHOSTUNREACH))
@@ -1832,7 +1832,7 @@ def test_an_error_of_the_system_is_quoted(server: ApiServer, monkeypatch: pytest
         {"name": "a/b"},
         {"name": 5},
         {"namespace": "../x"},
-        {"namespace": "a.b"},  # a name for objects alone
+        {"namespace": "a.b"},  # valid for an object only
         {"namespace": "n" * 64},
         {"name": "a..b"},
         {"name": "a.-b"},
@@ -1852,13 +1852,13 @@ def test_an_error_of_the_system_is_quoted(server: ApiServer, monkeypatch: pytest
     ],
 )
 def test_bad_options(server: ApiServer, options: dict[str, Any]) -> None:
-    """What cannot be an object's name, or is out of its range, is refused when the source is made."""
+    """An impossible name of an object, or an option out of its range, raises ``DefinitionError``."""
     with pytest.raises(dflag.DefinitionError):
         KubernetesSource(**{"name": "web", "namespace": "default", "kubeconfig": server.kubeconfig, **options})
 
 
 def test_the_longest_watch_fits_into_a_request(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
-    """A server holds it in 64 bits of nanoseconds."""
+    """A very large ``watch_seconds`` is cut in the request, because a server holds it in 64 bits of nanoseconds."""
     with following(flags, source_of(server, watch_seconds=1e300)) as updater:
         assert 0 < int(server.await_watches(1).query["timeoutSeconds"]) <= 10**9
         assert eventually(lambda: only(updater).healthy)
@@ -1877,7 +1877,7 @@ def test_same_checksum_as_a_volume(server: ApiServer, flags: FlagRegistry, tmp_p
 
 
 def test_refresh_asks_the_server(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
-    """`refresh` lists anew beside a running watch."""
+    """``refresh()`` lists again while a watch is running."""
     server.on_watch(silence)
     with following(flags, source_of(server)) as updater:
         server.await_watches(1)
@@ -1890,7 +1890,7 @@ def test_refresh_asks_the_server(server: ApiServer, flags: FlagRegistry, rate: d
 def test_refresh_at_a_server_that_is_ahead_leaves_the_watch_alone(
     server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]
 ) -> None:
-    """A bookmark of the watch's own server counts, although the list beside it is newer, and the watch goes on."""
+    """After ``refresh()`` got a newer list, an older bookmark of the watch is not a failure, and the watch goes on."""
     go = threading.Event()
 
     def watch(connection: Connection, request: Request) -> None:
@@ -1924,7 +1924,7 @@ def test_without_the_extra() -> None:
 
 
 def test_heavy_packages_stay_out() -> None:
-    """Neither dflag nor its sources import what only this source needs."""
+    """Importing ``dflag.sources`` imports neither the HTTP client nor ``ssl``."""
     done = run_python(
         "import sys, dflag.sources\nprint([name for name in ('httpx2', 'httpcore2', 'ssl') if name in sys.modules])\n"
     )
@@ -1934,7 +1934,7 @@ def test_heavy_packages_stay_out() -> None:
 def test_a_watch_whose_thread_cannot_be_started_is_tried_again(
     flags: FlagRegistry, rate: dflag.Flag[int], server: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The status says so meanwhile, and changes are followed as soon as there is a thread."""
+    """While the watch's thread cannot be started the status says why; once it can, changes are followed."""
     start, refusing = threading.Thread.start, [True]
 
     def start_if_free(thread: threading.Thread) -> None:
