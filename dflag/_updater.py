@@ -17,8 +17,8 @@ from dflag._cells import NeverCopied
 from dflag._faults import is_interrupt, is_unawaited, text_of
 from dflag._feed import Feed, Ignored, age, is_recent
 from dflag._fork import ForkFollower, follow_forks, resume_soon, settle, spare_other_programs
-from dflag._look_right import LookRight
 from dflag._pipeline import check_plain_function
+from dflag._read_gate import ReadGate
 from dflag._registry import registry_of, sources_of, store_of_registry
 from dflag._rule_follower import RuleFollower
 from dflag._source_state import ApplyOptions
@@ -176,7 +176,7 @@ class Updater(NeverCopied):
         self._idle_state: Literal["new", "initialized", "stopped"] = "new"  # while it does not run
         self._made_at: Final = time.time()
         self._success: float | None = None
-        self._look_right = LookRight()  # one reading at a time, so that an older one is never applied after a newer one
+        self._read_gate = ReadGate()  # one reading at a time, so that an older one is never applied after a newer one
         self._session: Session | None = None
         self._is_to_resume = False  # True in a forked child until it runs there too
         self._look_listeners: tuple[Callable[[], object], ...] = ()
@@ -240,8 +240,8 @@ class Updater(NeverCopied):
         dflag.errors.UpdateError: flag 'rate_limit': expected an int, got 'many' (memory)
         """
         settle()
-        right = self._look_right
-        with right.lock:
+        gate = self._read_gate
+        with gate.lock:
             with self._store.lock:
                 if self._idle_state == "stopped":  # the updater was started
                     instead = "refresh() reads now" if self._state == "running" else "start() reads again"
@@ -249,7 +249,7 @@ class Updater(NeverCopied):
                         f"initialize() comes before start(), but the updater is {self._state}: {instead}"
                     )
                 self._claim()
-            looks = right.looks
+            looks = gate.looks
             try:
                 self._initialize()
             except BaseException:
@@ -260,7 +260,7 @@ class Updater(NeverCopied):
             with self._store.lock:
                 if self._idle_state == "new":
                     self._idle_state = "initialized"
-            if right.looks != looks or right.again:  # a signal handler has looked meanwhile, or has asked for a look
+            if gate.looks != looks or gate.again:  # a signal handler has looked meanwhile, or has asked for a look
                 self._cycle(force=True)
 
     def start(self) -> None:
@@ -309,7 +309,7 @@ class Updater(NeverCopied):
             self._claim()
             self._store.freeze()
             if self._idle_state == "stopped":
-                self._look_right = LookRight()  # the stopped thread can still hold the old one, inside a validator
+                self._read_gate = ReadGate()  # the stopped thread can still hold the old one, inside a validator
             # A signal handler can have started the updater meanwhile. None runs between this test and the assignment.
             if self._session is not None:
                 raise UpdaterStateError(_IS_RUNNING)
@@ -578,16 +578,16 @@ class Updater(NeverCopied):
         for feed in self._feeds if force else ():
             feed.dirty = True
         while True:
-            right = self._look_right
-            look = partial(self._look_and_apply, partial(self._is_wanted, right, wanted), background=background)
-            if not right.run(look, wanted, self._store.own_lock):
+            gate = self._read_gate
+            look = partial(self._look_and_apply, partial(self._is_wanted, gate, wanted), background=background)
+            if not gate.run(look, wanted, self._store.own_lock):
                 self._wake()  # the thread that is reading, or the updater's thread, will read again
                 return
-            if right is self._look_right or wanted is not None:
-                return  # otherwise start() has replaced the right meanwhile, and nothing was applied
+            if gate is self._read_gate or wanted is not None:
+                return  # otherwise start() has replaced the gate meanwhile, and nothing was applied
 
-    def _is_wanted(self, right: LookRight, wanted: Callable[[], bool] | None) -> bool:
-        return right is self._look_right and (wanted is None or wanted())
+    def _is_wanted(self, gate: ReadGate, wanted: Callable[[], bool] | None) -> bool:
+        return gate is self._read_gate and (wanted is None or wanted())
 
     def _look_and_apply(self, wanted: Callable[[], bool], *, background: bool) -> None:
         with short_waits:
@@ -669,7 +669,7 @@ class Updater(NeverCopied):
         """
         Release everything that belongs to the parent; return whether this process must follow the sources too.
         """
-        self._look_right = LookRight()
+        self._read_gate = ReadGate()
         self._rules.after_fork_in_child()
         inherited, self._session = self._session, None
         if inherited is not None:

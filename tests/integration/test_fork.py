@@ -473,13 +473,13 @@ def test_a_child_leaks_none_of_what_it_inherited(updater: Updater) -> None:
     def run(generations: int) -> None:
         assert eventually(lambda: count() == expected), (count(), expected)
         if generations:
-            with updater._look_right.lock:  # a fork during a reading leaves its descriptors open in the child
+            with updater._read_gate.lock:  # a fork during a reading leaves its descriptors open in the child
                 child = Child(lambda: run(generations - 1))
             child.check()
         updater.stop()
         assert eventually(lambda: threading.active_count() == 1)
 
-    with updater._look_right.lock:
+    with updater._read_gate.lock:
         first = Child(lambda: run(3))
     first.check()
     assert eventually(lambda: count() == expected)

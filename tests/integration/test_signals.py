@@ -395,7 +395,7 @@ def test_refresh_waits_for_no_thread_that_waits_for_what_it_has_interrupted(flag
     with dflag.Updater.setup(flags, source) as updater:
         with store_of_registry(flags).lock:  # as where a handler interrupts a commit
             source.update({"rate": "2"})
-            assert eventually(lambda: updater._look_right.going_on)
+            assert eventually(lambda: updater._read_gate.going_on)
             source.update({"rate": "3"})
             began = time.monotonic()
             updater.refresh()
@@ -414,7 +414,7 @@ def test_start_waits_for_no_thread_that_waits_for_what_it_has_interrupted(flags:
     refreshing = threading.Thread(target=updater.refresh)
     with store_of_registry(flags).lock:  # as where a handler interrupts a commit
         refreshing.start()
-        assert eventually(lambda: updater._look_right.going_on)
+        assert eventually(lambda: updater._read_gate.going_on)
         source.update({"rate": "2"})
         updater.start()
     refreshing.join()

@@ -1725,7 +1725,7 @@ def test_stop_within_refresh_waits_for_nothing(flags: dflag.FlagRegistry, volume
     flags.dyn_int("rate", 0, validator=stop)
     volume.write({"rate": "1"})
     updater = dflag.Updater.setup(flags, volume.path, resync_seconds=0.01)
-    with updater._look_right.lock:
+    with updater._read_gate.lock:
         volume.write({"rate": "2"})
         updater.refresh()
     assert stopped[0] < 4

@@ -26,7 +26,7 @@ from ..integration._waiting import DEADLINE_SECONDS, eventually  # noqa: TID252 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-SERIALISING = {"dflag._look_right": "going_on"}
+SERIALISING = {"dflag._read_gate": "going_on"}
 """
 The module whose lock orders whole operations of an updater, and an attribute that is set next to the lock.
 

@@ -1,5 +1,5 @@
 """
-The right to read the sources of an updater, which only one thread has at a time.
+Lets one thread at a time read the sources of an updater.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _SLICE_SECONDS: Final = 0.1
-"""The interval at which a thread that waits for the right checks whether it should go on waiting."""
+"""The interval at which a thread that waits at the gate checks whether it should go on waiting."""
 
 _PATIENCE_SECONDS: Final = 30.0
 """
-How long the main thread waits for the right: it may be running a signal handler, which has interrupted code that holds
+How long the main thread waits at the gate: it may be running a signal handler, which has interrupted code that holds
 a lock that the reading thread needs.
 """
 
@@ -24,9 +24,9 @@ _MOST_ROUNDS: Final = 100
 """How often one call reads at most, because ``facts=`` may itself call `refresh`, which requests another round."""
 
 
-class LookRight:
+class ReadGate:
     """
-    The right to read the sources. Only one thread has it at a time, so an older reading never follows a newer one.
+    Lets one thread at a time read the sources, so that an older reading never follows a newer one.
 
     Attributes:
         lock: Held while the sources are read.
