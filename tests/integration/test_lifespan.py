@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(name="logger")
 def _logger() -> Iterator[logging.Logger]:
-    """Return a logger, and reset its level afterwards."""
+    """Yield a logger, and reset its level afterwards."""
     logger = logging.getLogger("lifespan")
     yield logger
     logger.setLevel(logging.NOTSET)
@@ -42,14 +42,14 @@ def _logger() -> Iterator[logging.Logger]:
 @pytest.mark.parametrize("tidy", [True, False], ids=["closes", "leaves"])
 def test_an_app_may_start_again(tmp_path: Path, logger: logging.Logger, tidy: bool) -> None:
     """
-    Updater, metrics, events, log level and page work at each start, whether the app closes its exports or leaves them.
+    The updater, metrics, events, log level and page work at each start, whether the app closes its exports or not.
     """
     flags = dflag.FlagRegistry("shop")
     rate, port = flags.dyn_int("rate", 0), flags.int("port", 80)
     volume = ConfigMapVolume(tmp_path / "config")
     metrics = CollectorRegistry()
     reader = InMemoryMetricReader()
-    exported = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]  # as the SDK has it
+    exported = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]  # the SDK has no annotation for it
     meters, events = MeterProvider([reader]), LoggerProvider()
     events.add_log_record_processor(SimpleLogRecordProcessor(exported))
     heard: list[int] = []
@@ -97,7 +97,7 @@ def _measured(reader: InMemoryMetricReader, name: str) -> list[Any]:
     data = reader.get_metrics_data()
     assert data is not None
     return [
-        point.value  # type: ignore[union-attr]  # of a gauge, as all points here
+        point.value  # type: ignore[union-attr]  # all points here are of gauges
         for resource in data.resource_metrics
         for scope in resource.scope_metrics
         for metric in scope.metrics
@@ -109,7 +109,7 @@ def _measured(reader: InMemoryMetricReader, name: str) -> list[Any]:
 @pytest.mark.parametrize("kind", ["directory", "file", "memory"])
 def test_a_source_serves_one_updater_after_another(tmp_path: Path, kind: str) -> None:
     """
-    A source that a module holds is read and watched by the next updater as by the first.
+    One updater after another can read and watch the same source, but a source that is followed is refused.
     """
     flags = dflag.FlagRegistry()
     rate = flags.dyn_int("rate", 0)
@@ -134,7 +134,7 @@ def test_a_source_serves_one_updater_after_another(tmp_path: Path, kind: str) ->
 
 def test_a_page_serves_again_on_its_port() -> None:
     """
-    A server that is closed leaves its port to the next one at once.
+    A server can listen on the port of an earlier one as soon as the earlier one is closed.
     """
     flags = dflag.FlagRegistry()
     port = 0
@@ -146,7 +146,7 @@ def test_a_page_serves_again_on_its_port() -> None:
 @pytest.mark.parametrize("is_initialized", [False, True])
 def test_an_updater_that_was_stopped_before_its_start_is_replaced(is_initialized: bool) -> None:
     """
-    Metrics accept the next updater of a registry when the earlier one was stopped without ever having run.
+    Metrics accept a second updater of a registry once the first is stopped, even if the first has never run.
     """
     flags, metrics, meters = dflag.FlagRegistry("shop"), CollectorRegistry(), MeterProvider()
     first = dflag.Updater(flags, MemorySource({}, name="first"))
@@ -166,7 +166,8 @@ def test_an_updater_that_was_stopped_before_its_start_is_replaced(is_initialized
 
 def test_what_still_runs_says_what_to_do(tmp_path: Path) -> None:
     """
-    A start beside one that has not ended is refused, with what ends it.
+    A second export of metrics or events is refused, and the error says what to close first.
+    A `loglevel` flag that was declared differently is refused too.
     """
     flags, other = dflag.FlagRegistry("shop"), dflag.FlagRegistry("shop")
     flags.dyn_int("rate", 0)

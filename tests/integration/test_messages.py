@@ -1,5 +1,5 @@
 """
-What operators read: one sentence for each fault, which names the flag or the source and says what became of it.
+Messages for operators: one sentence for each fault, with the flag or the source and the consequence.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _levels(caplog: pytest.LogCaptureFixture) -> None:
 
 class Failing(Source):
     """
-    A source that raises what it is given.
+    A source whose `read()` and `watch()` raise the errors that a test sets.
     """
 
     error: Exception | None = None
@@ -59,7 +59,7 @@ class Failing(Source):
 
 def _refresh(updater: Updater, caplog: pytest.LogCaptureFixture) -> list[str]:
     """
-    Return what two refreshes log: the second has nothing new to say.
+    Return the messages that two refreshes log: the second refresh should add none.
     """
     caplog.clear()
     updater.refresh()
@@ -74,7 +74,7 @@ def test_a_rejected_value_says_what_shows_instead(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """
-    The last good value of the source where there is one, else the layer below.
+    The message about a rejected value says what is used: the last good value, or else the layer below.
     """
     flags.dyn_int("burst", 1)
     volume.write({"rate": "60"})
@@ -93,7 +93,7 @@ def test_an_atomic_revision_says_that_nothing_was_applied(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    Each bad value has its line; none says that another was applied.
+    With ``atomic=True`` the message about a bad value says that nothing was applied, and so does `last_error`.
     """
     source = MemorySource({"rate": "60"})
     updater = Updater(flags, source, atomic=True)
@@ -118,7 +118,7 @@ def test_a_broken_rule_is_one_line(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], caplog: pytest.LogCaptureFixture, through: str
 ) -> None:
     """
-    A revision that a registry validator refuses is logged once with its source, however it is applied.
+    A revision that a registry validator refuses is logged once, with its source, from the updater and from `apply()`.
     """
 
     @flags.validator
@@ -149,7 +149,7 @@ def test_an_unknown_key_names_its_source_and_the_nearest_flag(
     flags: dflag.FlagRegistry, volume: ConfigMapVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    A hint only where there is one; the same sentence is the error with ``unknown="error"``.
+    The message about an unknown key names the source and a similar flag, if any; ``unknown="error"`` raises the same.
     """
     flags.dyn_string("greeting", "hello")
     volume.write({"greting": "hi", "zzz": ""})
@@ -174,7 +174,7 @@ def test_a_source_that_cannot_be_read_says_what_stays(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    The path, the reason and the consequence in one sentence; before any value was read the layers below show.
+    A source that cannot be read is logged once, with its path, the reason, and which values are used instead.
     """
     document = tmp_path / "app.json"
     document.write_text('{"rate": 60}', encoding="utf-8")
@@ -188,7 +188,7 @@ def test_a_source_that_cannot_be_read_says_what_stays(
     document.mkdir()
 
     expected = f"cannot read {document}: is a directory, expected a YAML or JSON document; keeping the last good values"
-    assert eventually(lambda: expected in (updater.refresh(), caplog.messages)[1])  # once it has settled
+    assert eventually(lambda: expected in (updater.refresh(), caplog.messages)[1])  # once the path has settled
     assert caplog.messages.count(expected) == 1
     assert rate.get() == 60
 
@@ -197,7 +197,7 @@ def test_a_source_that_resets_does_not_claim_to_keep(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    With ``on_missing="reset"`` a directory that is gone shows the layers below, and the line says so.
+    With ``on_missing="reset"`` the message about a missing directory says that the layers below are used.
     """
     volume.write({"rate": "60"})
     updater = Updater(flags, volume.path, on_missing="reset")
@@ -213,7 +213,7 @@ def test_a_source_whose_keys_are_gone_says_what_decides(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    Emptied and deleted are the same to a volume: the line names the option that decides.
+    The message about a source without keys says that its values are kept, and which option drops them.
     """
     source = MemorySource({"rate": "60"})
     updater = Updater(flags, source)
@@ -243,7 +243,7 @@ def test_a_source_of_ones_own_is_named(
     sentence: str,
 ) -> None:
     """
-    Whatever a user's source raises, the line names the source and stays one line.
+    Whatever exception a user's `read()` raises, the message names the source and is a single line.
     """
     source = Failing()
     updater = Updater(flags, source)
@@ -262,7 +262,7 @@ def test_a_watch_that_cannot_be_made_says_how_often_it_looks(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    The status has the reason too.
+    If `watch()` raises, the log says how often the source is checked instead, with the reason that is in the status.
     """
     source = Failing()
     source.watch_error = OSError(24, os.strerror(24))
@@ -278,7 +278,7 @@ def test_a_change_is_named_and_no_change_is_no_news(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    At INFO a revision names its flags and never a value; one in which all is refused says nothing of changes.
+    A revision logs the names of its changed flags at INFO, never a value; one that changes nothing logs no change.
     """
     names = [f"f{number:02}" for number in range(12)]
     for name in names:
@@ -301,7 +301,7 @@ def test_a_change_is_named_and_no_change_is_no_news(
 )
 def test_a_call_out_of_order_says_what_to_call(flags: dflag.FlagRegistry, state: str, instead: str) -> None:
     """
-    The state alone would leave the reader to guess.
+    `start()` and `initialize()` in the wrong state raise an error that says which method to call instead.
     """
     with Updater.setup(flags, MemorySource()) as updater:
         with pytest.raises(dflag.UpdaterStateError, match=r"already running: call stop\(\)"):
@@ -314,7 +314,7 @@ def test_a_call_out_of_order_says_what_to_call(flags: dflag.FlagRegistry, state:
 
 def test_names_that_collide_say_what_to_do(flags: dflag.FlagRegistry) -> None:
     """
-    Two sources of one name, in one updater or in two, and a layer's own name.
+    `Updater` refuses a source with the name of another of its sources, of another updater's source, or of a layer.
     """
     with pytest.raises(dflag.DefinitionError, match="expected sources with different names, got 'memory' twice"):
         Updater(flags, [MemorySource(), MemorySource()])

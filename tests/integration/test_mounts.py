@@ -72,7 +72,7 @@ def test_a_sub_path_mount_is_warned_of_once(volume: ConfigMapVolume, tmp_path: P
 
 def test_a_whole_volume_is_not_warned_of(volume: ConfigMapVolume, tmp_path: Path) -> None:
     """
-    A volume bound as a whole is live.
+    A volume that is mounted as a whole counts as live and logs no warning.
     """
     volume.write({"rate": "5"})
     mounted = tmp_path / "mounted"
@@ -84,7 +84,7 @@ def test_a_whole_volume_is_not_warned_of(volume: ConfigMapVolume, tmp_path: Path
 
 def test_the_volume_of_a_secret_makes_secrets(tmp_path: Path) -> None:
     """
-    What is read from a volume in memory, as the kubelet mounts a Secret, is masked.
+    A value from a volume in memory, as the kubelet mounts a Secret, is masked.
     """
     mounted = tmp_path / "mounted"
     mounted.mkdir()
