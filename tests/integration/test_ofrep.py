@@ -1,5 +1,5 @@
 """
-OpenFeature's remote protocol, behind the three faces: what its clients are answered, and how they learn of changes.
+OpenFeature's remote protocol under WSGI, ASGI and the built-in server: its answers, and its streams of changes.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ CONFORMANCE = os.environ.get("DFLAG_CONFORMANCE", "")
 
 class Answer:
     """
-    A response.
+    A response with its status, headers and body.
     """
 
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
@@ -66,7 +66,7 @@ class Answer:
 
 def post(app: Any, path: str, body: object = ..., *, method: str = "POST", mount: str = "", **headers: str) -> Answer:
     """
-    Ask a WSGI app.
+    Send a request to a WSGI app, and return the response.
     """
     raw = body if isinstance(body, bytes) else json.dumps({} if body is ... else body).encode()
     environ: dict[str, Any] = {
@@ -86,14 +86,14 @@ def post(app: Any, path: str, body: object = ..., *, method: str = "POST", mount
 
 
 class Colour(enum.Enum):
-    """Members with texts as values."""
+    """An enumeration whose value is a text."""
 
     RED = "red"
 
 
 @pytest.fixture(name="flags")
 def _flags() -> dflag.FlagRegistry:
-    """Return a registry with a flag of each sort."""
+    """Return a registry with flags of each kind, one of them secret and one keyed."""
     flags = dflag.FlagRegistry("shop")
     flags.bool("static", True)
     flags.dyn_bool("bool", True)
@@ -111,7 +111,7 @@ def _flags() -> dflag.FlagRegistry:
     flags.dyn_custom("unprintable", 10**5000, parse=int, format=hex)
     flags.dyn_string("password", "hunter2", secret=True)
     rate = flags.dyn_int("rate", 50, by="tenant")
-    flags.apply({}, source="rules")  # which takes its rank
+    flags.apply({}, source="rules")  # so that the source has a rank
     store = flags._store
     values = (
         KeyedValue("half", None, EVERYBODY - 1, 200, "rules"),
@@ -144,7 +144,7 @@ def _app(flags: dflag.FlagRegistry) -> Any:
 
 
 def test_it_is_off_unless_asked_for(flags: dflag.FlagRegistry) -> None:
-    """Without ofrep=True there is no such path."""
+    """The path of the bulk answer gives 404 unless the app is made with ofrep=True."""
     assert post(make_wsgi_app(flags), BULK).status == 404
 
 
@@ -165,26 +165,26 @@ def test_one_flag(name: str, app: Any) -> None:
 
 
 def test_a_float_is_written_as_one(app: Any) -> None:
-    """A whole float keeps its point, so that typed clients read a float."""
+    """A whole float is written with its point, so that typed clients read a float."""
     assert b'"value":2.0,' in post(app, f"{BULK}/float").body
 
 
 @pytest.mark.parametrize("name", sorted(WITHOUT_VALUE))
 def test_a_value_that_json_lacks(name: str, app: Any) -> None:
-    """Infinity, null, bytes, and an int that Python does not print are an evaluation failure."""
+    """Infinity, null, bytes, and an int that Python does not print are answered with 400 and GENERAL."""
     answer = post(app, f"{BULK}/{name}")
     assert (answer.status, answer.json["key"], answer.json["errorCode"]) == (400, name, "GENERAL")
 
 
 @pytest.mark.parametrize("name", ["nothing", "password", "", "a/b", "\u00e9"])
 def test_a_flag_that_is_not_there(name: str, app: Any) -> None:
-    """A name that no flag has is not found, and a secret one is no different."""
+    """An unknown name and the name of a secret flag are both answered with 404 and FLAG_NOT_FOUND."""
     answer = post(app, f"{BULK}/{name.encode().decode('latin-1')}")
     assert (answer.status, answer.json["key"], answer.json["errorCode"]) == (404, name, "FLAG_NOT_FOUND")
 
 
 def test_where_a_value_comes_from(flags: dflag.FlagRegistry, app: Any) -> None:
-    """The variant is the layer, and metadata has what a provider in the process would say too."""
+    """The variant is the layer of the value; metadata holds revision, origin, owner, checksum and version."""
     revision = flags.apply({"int": "8"}, source="config")
     found = post(app, f"{BULK}/int").json
     assert (found["value"], found["variant"], found["reason"]) == (8, "config", "STATIC")
@@ -209,7 +209,7 @@ def test_where_a_value_comes_from(flags: dflag.FlagRegistry, app: Any) -> None:
     ],
 )
 def test_a_key_gets_its_value(context: object, expected: tuple[int, str, str], app: Any) -> None:
-    """The attribute that by= names, else the targeting key, is the key, alone and in bulk."""
+    """A keyed flag is answered for the attribute that by= names, else for the targeting key, singly and in bulk."""
     one = post(app, f"{BULK}/rate", context).json
     (row,) = (row for row in post(app, BULK, context).json["flags"] if row["key"] == "rate")
     assert one == row
@@ -217,7 +217,7 @@ def test_a_key_gets_its_value(context: object, expected: tuple[int, str, str], a
 
 
 def test_a_key_that_is_no_text(app: Any) -> None:
-    """A key of another type is an invalid context of that flag alone."""
+    """A key that is not a text is answered with INVALID_CONTEXT for the keyed flag alone, singly and in bulk."""
     context = {"context": {"targetingKey": "x", "tenant": 5}}
     one = post(app, f"{BULK}/rate", context)
     assert (one.status, one.json["errorCode"]) == (400, "INVALID_CONTEXT")
@@ -227,18 +227,18 @@ def test_a_key_that_is_no_text(app: Any) -> None:
 
 
 def test_all_flags_at_once(app: Any) -> None:
-    """The bulk answer has every flag but secret ones, and is of one revision."""
+    """The bulk answer has every flag except secret ones, and names no event stream under WSGI."""
     answer = post(app, BULK)
     rows = {row["key"]: row for row in answer.json["flags"]}
     assert rows.keys() == VALUES.keys() | WITHOUT_VALUE
     assert {key: row["value"] for key, row in rows.items() if "value" in row} == VALUES
     assert b"hunter2" not in answer.body
     assert b"password" not in answer.body
-    assert "eventStreams" not in answer.json  # a WSGI server can hold none open
+    assert "eventStreams" not in answer.json  # a WSGI server can hold no stream open
 
 
 def test_an_answer_that_did_not_change(flags: dflag.FlagRegistry, app: Any) -> None:
-    """An entity tag gives 304 without a body, for the same keys and until a commit."""
+    """A request with the entity tag gives 304 and no body, unless the key differs or a commit has changed a flag."""
     first = post(app, BULK)
     tag = first.headers["etag"]
     again = post(app, BULK, if_none_match=tag)
@@ -263,21 +263,21 @@ def test_an_answer_that_did_not_change(flags: dflag.FlagRegistry, app: Any) -> N
     ],
 )
 def test_a_body_that_is_wrong(body: bytes, code: str, app: Any) -> None:
-    """What is no request is refused with the protocol's code, for one flag with its key."""
+    """A body that is not a valid request gives 400 and the protocol's code, and for one flag the flag's name."""
     bulk, one = post(app, BULK, body), post(app, f"{BULK}/int", body)
     assert (bulk.status, bulk.json["errorCode"], one.status, one.json["errorCode"]) == (400, code, 400, code)
     assert one.json["key"] == "int"
 
 
 def test_a_request_without_a_body_has_no_key(app: Any) -> None:
-    """An empty body is answered as an empty object, for one flag and for all."""
+    """An empty body is treated as an empty object, for one flag and for all."""
     for path in (BULK, f"{BULK}/int"):
         empty, plain = post(app, path, b"", content_type=""), post(app, path, {})
         assert (empty.status, empty.body) == (200, plain.body)
 
 
 def test_what_is_refused_before_the_body(app: Any) -> None:
-    """Other methods, other types, long bodies and other paths have their statuses."""
+    """A wrong method gives 405, a wrong content type 415, a long body 413 and a wrong path 404; no type gives 200."""
     assert post(app, BULK, method="GET").status == 405
     assert post(app, BULK, content_type="text/plain").status == 415
     assert post(app, BULK, b"x" * (2**18 + 1)).status == 413
@@ -301,7 +301,7 @@ bodies = st.binary(max_size=64) | st.builds(
 @settings(max_examples=200)
 @given(body=bodies, name=st.text(max_size=8))
 def test_no_body_is_a_fault_of_the_server(body: bytes, name: str) -> None:
-    """Whatever is sent, the answer is one of the protocol's, and never 500."""
+    """Any body and any flag name are answered with 200, 400 or 404, never with 500."""
     flags = dflag.FlagRegistry()
     flags.dyn_int("rate", 50, by="tenant")
     app = make_wsgi_app(flags, ofrep=True)
@@ -314,7 +314,7 @@ def test_no_body_is_a_fault_of_the_server(body: bytes, name: str) -> None:
 
 
 def test_readers_are_authorized(flags: dflag.FlagRegistry) -> None:
-    """read_authorize decides by the headers; refusing and raising are the same, and the page asks for nothing."""
+    """A request that `read_authorize` refuses by its headers, or for which it raises, is answered with 401."""
     app = make_wsgi_app(flags, ofrep=True, read_authorize=bearer_token("s3cr3t", "web"))
     assert post(app, BULK).status == 401
     assert post(app, f"{BULK}/int", authorization="Bearer wrong").status == 401
@@ -353,21 +353,21 @@ def test_readers_are_authorized(flags: dflag.FlagRegistry) -> None:
     ],
 )
 def test_options_are_checked(options: dict[str, Any], flags: dflag.FlagRegistry) -> None:
-    """Whatever is no origin, and an option without ofrep=True, is a mistake in the declaration."""
+    """A wrong origin, an option of a wrong type, and an option without ofrep=True raise DefinitionError."""
     with pytest.raises(dflag.DefinitionError):
         make_wsgi_app(flags, **options)
 
 
 @pytest.mark.parametrize("origins", [[], (), set()])
 def test_no_origins_need_no_protocol(origins: Any, flags: dflag.FlagRegistry) -> None:
-    """A program that reads its origins from a setting may have none of them, with the protocol switched off."""
+    """An empty collection of origins, as from an empty setting, is accepted without ofrep=True."""
     make_wsgi_app(flags, origins=origins)
     make_asgi_app(flags, origins=origins)
     start_http_server(0, flags, origins=origins).close()
 
 
 def test_pages_of_named_origins_may_read(flags: dflag.FlagRegistry) -> None:
-    """A named origin is allowed by name, in answers, refusals and preflights; any other gets no such header."""
+    """A listed origin gets CORS headers in answers, 404s, 304s and preflights; any other origin gets none."""
     app = make_wsgi_app(flags, ofrep=True, origins=["https://shop.example", "http://127.0.0.1:8000"])
     for path, status in ((BULK, 200), (f"{BULK}/nothing", 404)):
         answer = post(app, path, origin="https://shop.example")
@@ -463,7 +463,7 @@ server.run()
 
 @pytest.fixture(name="uvicorn")
 def _uvicorn() -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """Return a process of uvicorn that serves the app under a mount, and its port."""
+    """Yield a process of uvicorn that serves the app under a mount, and its port."""
     pytest.importorskip("uvicorn")
     with subprocess.Popen(
         [sys.executable, "-c", UVICORN], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -479,7 +479,7 @@ def _uvicorn() -> Iterator[tuple[subprocess.Popen[str], int]]:
 
 
 def test_a_change_arrives_under_asgi(uvicorn: tuple[subprocess.Popen[str], int]) -> None:
-    """The stream sends one event at the start and one after each commit of a flag that is shown, below the mount."""
+    """Under uvicorn and below a mount, a stream sends one event when it opens and one after a commit."""
     process, port = uvicorn
     assert process.stdin is not None
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE_SECONDS)
@@ -498,7 +498,7 @@ def test_a_change_arrives_under_asgi(uvicorn: tuple[subprocess.Popen[str], int])
 
 
 def test_streams_do_not_hold_up_the_end_of_uvicorn(uvicorn: tuple[subprocess.Popen[str], int]) -> None:
-    """A stream ends when uvicorn is told to stop, which would wait for it otherwise."""
+    """An open stream ends when uvicorn gets SIGTERM, so that uvicorn does not wait for it."""
     process, port = uvicorn
     events = Events(port, f"/flags{EVENTS}")
     with contextlib.closing(events):
@@ -511,7 +511,7 @@ def test_streams_do_not_hold_up_the_end_of_uvicorn(uvicorn: tuple[subprocess.Pop
 
 
 def test_an_asgi_client_that_goes_is_counted_out(flags: dflag.FlagRegistry) -> None:
-    """When the server says that the client has gone, the stream is over and nothing watches the registry any more."""
+    """When the server reports a disconnect, the stream ends and its listener is removed from the registry."""
     app = make_asgi_app(flags, ofrep=True)
     sent: list[Any] = []
 
@@ -541,7 +541,7 @@ def test_an_asgi_client_that_goes_is_counted_out(flags: dflag.FlagRegistry) -> N
 
 
 def test_a_request_for_a_stream_that_is_given_up_holds_no_place(flags: dflag.FlagRegistry) -> None:
-    """An app may be cancelled before it answers, as by a time limit; then nothing watches the registry."""
+    """A request for a stream that is cancelled before the app answers leaves no listener at the registry."""
     begun, end = threading.Event(), threading.Event()
 
     def slow(_headers: object) -> str:
@@ -569,7 +569,7 @@ def test_a_request_for_a_stream_that_is_given_up_holds_no_place(flags: dflag.Fla
 
 
 def test_a_change_arrives_from_the_server(flags: dflag.FlagRegistry) -> None:
-    """The built-in server sends an event for a flag that is shown, and none for a secret one alone."""
+    """The built-in server sends an event when a flag changes, but none when only a secret flag changes."""
     with start_http_server(0, flags, ofrep=True) as server:
         events = Events(server.port, stream_of(server.port))
         with contextlib.closing(events):
@@ -583,7 +583,7 @@ def test_a_change_arrives_from_the_server(flags: dflag.FlagRegistry) -> None:
 
 
 def test_a_client_that_comes_back_is_not_asked_twice(flags: dflag.FlagRegistry) -> None:
-    """The first event is left out for a client that has seen the last one, and sent to one that has missed some."""
+    """A client that reconnects gets a first event only if it has missed one since its Last-Event-ID."""
     with start_http_server(0, flags, ofrep=True) as server:
         with contextlib.closing(Events(server.port, EVENTS)) as events:
             events.next()
@@ -598,7 +598,7 @@ def test_a_client_that_comes_back_is_not_asked_twice(flags: dflag.FlagRegistry) 
 
 
 def test_an_idle_stream_has_a_heartbeat(flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stream in which nothing happens sends a comment, so that no proxy takes it for dead."""
+    """An idle stream sends a comment at each heartbeat, so that no proxy closes it."""
     monkeypatch.setattr("dflag.web._streams.HEARTBEAT_SECONDS", 0.01)
     with start_http_server(0, flags, ofrep=True) as server, contextlib.closing(Events(server.port, EVENTS)) as events:
         events.next()
@@ -608,7 +608,7 @@ def test_an_idle_stream_has_a_heartbeat(flags: dflag.FlagRegistry, monkeypatch: 
 def test_a_change_without_a_commit_is_found_by_the_heartbeat(
     flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A flag that is declared later makes an event with the next heartbeat."""
+    """A flag that is declared after a stream has opened causes an event at the next heartbeat."""
     monkeypatch.setattr("dflag.web._streams.HEARTBEAT_SECONDS", 0.01)
     with start_http_server(0, flags, ofrep=True) as server, contextlib.closing(Events(server.port, EVENTS)) as events:
         events.next()
@@ -617,7 +617,7 @@ def test_a_change_without_a_commit_is_found_by_the_heartbeat(
 
 
 def test_streams_are_bounded(flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One stream too many is refused for now, and has a place again when a client has gone."""
+    """A stream over the limit is answered with 503, and accepted after another client has gone."""
     monkeypatch.setattr("dflag.web._MAX_SERVER_STREAMS", 1)
 
     def second(port: int) -> int:
@@ -632,7 +632,7 @@ def test_streams_are_bounded(flags: dflag.FlagRegistry, monkeypatch: pytest.Monk
 
 
 def test_a_client_that_has_sent_more_is_counted_out(flags: dflag.FlagRegistry) -> None:
-    """A client that goes is noticed also behind what it has sent after its request, which nobody reads."""
+    """The server notices that a client has gone even if the client sent data after its request, which nobody reads."""
     with start_http_server(0, flags, ofrep=True) as server:
         with socket.create_connection(("127.0.0.1", server.port), DEADLINE_SECONDS) as client:
             client.sendall(b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % EVENTS.encode() + b"x" * 20_000)
@@ -642,7 +642,7 @@ def test_a_client_that_has_sent_more_is_counted_out(flags: dflag.FlagRegistry) -
 
 
 def test_streams_that_open_at_once_are_bounded(flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The limit holds also where all clients come back in one moment, as after a restart; each place is free again."""
+    """The limit of streams holds when all clients connect at once, and each place is free again after its stream."""
     monkeypatch.setattr("dflag.web._MAX_ASGI_STREAMS", 2)
     app = make_asgi_app(flags, ofrep=True)
     statuses: list[int] = []
@@ -671,7 +671,7 @@ def test_streams_that_open_at_once_are_bounded(flags: dflag.FlagRegistry, monkey
 
 
 def test_streams_end_with_the_server(flags: dflag.FlagRegistry) -> None:
-    """close() ends the streams at once, and leaves no thread and nothing that watches the registry."""
+    """`close()` of the server ends its streams at once, and leaves no thread and no listener at the registry."""
     server = start_http_server(0, flags, ofrep=True)
     with contextlib.closing(Events(server.port, EVENTS)) as events:
         events.next()
@@ -683,7 +683,7 @@ def test_streams_end_with_the_server(flags: dflag.FlagRegistry) -> None:
 
 
 def test_a_stream_is_for_readers(flags: dflag.FlagRegistry) -> None:
-    """A stream opens with the address that a reader was given, or with a reader's headers, and else not."""
+    """A stream opens with the ticket from the bulk answer or with a reader's headers; other requests get 401."""
     authorize = bearer_token("s3cr3t", "web")
     with start_http_server(0, flags, ofrep=True, read_authorize=authorize) as server:
         path = stream_of(server.port, Authorization="Bearer s3cr3t")
@@ -700,7 +700,7 @@ def test_a_stream_is_for_readers(flags: dflag.FlagRegistry) -> None:
 
 
 def test_a_stream_is_for_named_origins(flags: dflag.FlagRegistry) -> None:
-    """An event stream allows the origins that answers allow."""
+    """An event stream sends the CORS header to a listed origin, and to no other origin."""
     with start_http_server(0, flags, ofrep=True, origins=["https://shop.example"]) as server:
         for origin, allowed in (("https://shop.example", "https://shop.example"), ("https://other.example", None)):
             with contextlib.closing(Events(server.port, EVENTS, Origin=origin)) as events:
@@ -709,7 +709,7 @@ def test_a_stream_is_for_named_origins(flags: dflag.FlagRegistry) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_has_no_streams(flags: dflag.FlagRegistry) -> None:
-    """A child forked while streams are open watches nothing for them, and commits as before."""
+    """A child that is forked while a stream is open has no listener and can commit; the parent's stream goes on."""
     with start_http_server(0, flags, ofrep=True) as server, contextlib.closing(Events(server.port, EVENTS)) as events:
         events.next()
         child = os.fork()
@@ -726,8 +726,10 @@ def test_a_forked_child_has_no_streams(flags: dflag.FlagRegistry) -> None:
 
 def schema_of(name: str) -> Draft202012Validator:
     """
-    Return a validator of the published schema, whose oneOf accepts no value: an integer is a number, and each value
-    is what an object without demands is; and of objects an array is none.
+    Return a validator of a published schema, after mending it.
+
+    Its ``oneOf`` refuses each value, because several alternatives match: an integer is a number too, and any value
+    fits an object without requirements. Its objects do not include arrays.
     """
     document = yaml.safe_load((Path(CONFORMANCE) / "ofrep" / "openapi.yaml").read_text("utf-8"))
 
@@ -738,14 +740,14 @@ def schema_of(name: str) -> Draft202012Validator:
 
     schemas = mend(document["components"]["schemas"])
     schemas["objectFlag"]["properties"]["value"]["type"] = ["object", "array"]
-    # "No value" would accept every value.
+    # Without this line the schema of a flag without a value accepts one with a value too.
     schemas["codeDefaultFlag"]["not"] = {"required": ["value"]}
     return Draft202012Validator({"$ref": f"#/components/schemas/{name}", "components": {"schemas": schemas}})
 
 
 @pytest.mark.skipif(not CONFORMANCE, reason="DFLAG_CONFORMANCE leads to no public suites")
 def test_each_answer_is_as_published(flags: dflag.FlagRegistry) -> None:
-    """Every sort of answer fits the schema of the protocol."""
+    """Every kind of answer, and an event, match the published schema of the protocol."""
     app = make_wsgi_app(flags, ofrep=True)
     for context in ({}, {"context": {"targetingKey": "acme"}}, {"context": {"tenant": 5}}):
         schema_of("bulkEvaluationSuccess").validate(post(app, BULK, context).json)
@@ -764,9 +766,9 @@ def test_each_answer_is_as_published(flags: dflag.FlagRegistry) -> None:
             schema_of("sseEventData").validate(events.next())
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # the client leaves its connections to the collector
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # the client leaves its connections to the garbage collector
 def test_the_client_for_python(flags: dflag.FlagRegistry) -> None:
-    """OFREP's provider for Python reads values, types, keys and errors."""
+    """OFREP's provider for Python gets typed values, values for keys, and error codes from the built-in server."""
     with start_http_server(0, flags, ofrep=True, read_authorize=bearer_token("s3cr3t", "web")) as server:
         provider = OFREPProvider(
             f"http://127.0.0.1:{server.port}", headers_factory=lambda: {"Authorization": "Bearer s3cr3t"}

@@ -92,7 +92,7 @@ main(process.argv[2]);
 
 @pytest.mark.timeout(90)
 def test_the_clients_for_javascript(tmp_path: Path) -> None:
-    """The providers for browsers and for servers read values, types and errors, and a change arrives by the stream."""
+    """The JavaScript providers for browsers and servers get values and error codes, and the browser's gets a change."""
     install(tmp_path, "web-sdk", "ofrep-web-provider", "server-sdk", "ofrep-provider", "core")
     (tmp_path / "program.js").write_text(PROGRAM)
     flags = dflag.FlagRegistry()

@@ -1,5 +1,5 @@
 """
-The provider behind the real SDK: what a program sees that is written against OpenFeature alone.
+The provider with the real SDK: what a program sees that uses only OpenFeature's API.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ DEADLINE_SECONDS = 10.0
 
 class Events:
     """
-    What handlers were called with, in order.
+    Handlers of all events, which keep what they were called with, in order.
     """
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class Events:
 
 @pytest.fixture(autouse=True, scope="module")
 def _handler_threads() -> None:
-    """Start the threads that the SDK keeps for handlers, which are no leak of the test that first emits an event."""
+    """Start the threads that the SDK keeps for handlers, so that they are not a leak of the first test that emits."""
     executor = _event_support._event_executor
     barrier = threading.Barrier(executor._max_workers)
     for done in [executor.submit(barrier.wait, DEADLINE_SECONDS) for _ in range(executor._max_workers)]:
@@ -84,7 +84,7 @@ def _handler_threads() -> None:
 
 @pytest.fixture(autouse=True)
 def _clean_api() -> Iterator[None]:
-    """Leave no provider, handler or hook to the next test."""
+    """Remove all providers, handlers and hooks after each test."""
     yield
     api.clear_providers()
     _event_support.clear()
@@ -99,7 +99,7 @@ def _client(flags: dflag.FlagRegistry) -> OpenFeatureClient:
 
 
 class Colour(enum.Enum):
-    """Members whose values are a text, and none."""
+    """An enumeration with one value that is a text, and one that is not."""
 
     RED = "red"
     NUMBER = 5
@@ -155,7 +155,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("mode", ["sync", "async"])
 @pytest.mark.parametrize("name", ANSWERS)
 def test_each_kind_has_its_types(name: str, mode: str, flags: dflag.FlagRegistry, client: OpenFeatureClient) -> None:
-    """A kind answers in the types that it has, and any other type is a mismatch with the caller's default."""
+    """A flag is answered in the types of its kind; any other type gives the caller's default and TYPE_MISMATCH."""
     declare(flags)
     for asked, (method, fallback) in GETTERS.items():
         if mode == "sync":
@@ -174,7 +174,7 @@ def test_each_kind_has_its_types(name: str, mode: str, flags: dflag.FlagRegistry
 def test_a_map_with_an_infinite_number_is_of_no_type(
     flags: dflag.FlagRegistry, client: OpenFeatureClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As one of bytes; and it is nobody's error, so that nothing is logged."""
+    """A map that holds infinity gives TYPE_MISMATCH as an object and as a string, and nothing is logged."""
     flags.dyn_map("limits", {"a.max": math.inf}, keys="*.max", of="float")
     for details in (client.get_object_details("limits", {}), client.get_string_details("limits", "x")):
         assert details.error_code == ErrorCode.TYPE_MISMATCH
@@ -182,13 +182,13 @@ def test_a_map_with_an_infinite_number_is_of_no_type(
 
 
 def test_infinity_is_a_float(flags: dflag.FlagRegistry, client: OpenFeatureClient) -> None:
-    """A float flag may be infinite, which OpenFeature has too."""
+    """A float flag whose value is infinity is answered as a float."""
     flags.dyn_float("limit", math.inf)
     assert client.get_float_value("limit", 1.0) == math.inf
 
 
 def test_an_object_cannot_be_changed(flags: dflag.FlagRegistry, client: OpenFeatureClient) -> None:
-    """What one caller does to an object of a list flag does not reach another caller."""
+    """The list that a list flag is answered with cannot be changed: `append()` raises TypeError."""
     flags.dyn_string_list("list", ("a",))
     found: Any = client.get_object_value("list", {})
     with pytest.raises(TypeError):
@@ -202,7 +202,7 @@ def test_an_unknown_flag_is_not_found(client: OpenFeatureClient) -> None:
 
 
 def test_a_secret_is_not_there(flags: dflag.FlagRegistry, client: OpenFeatureClient) -> None:
-    """A secret flag does not exist unless the provider was made with secrets=True."""
+    """A secret flag gives FLAG_NOT_FOUND unless the provider was made with secrets=True."""
     flags.dyn_string("password", "hunter2", secret=True)
     assert client.get_string_details("password", "").error_code is ErrorCode.FLAG_NOT_FOUND
     api.set_provider_and_wait(DflagProvider(flags, secrets=True), "internal")
@@ -210,7 +210,7 @@ def test_a_secret_is_not_there(flags: dflag.FlagRegistry, client: OpenFeatureCli
 
 
 def test_a_flag_that_becomes_a_secret_is_gone(flags: dflag.FlagRegistry, client: OpenFeatureClient) -> None:
-    """A flag that a secret source has made a secret is not answered from what was kept of it."""
+    """A flag that a secret source makes secret gives FLAG_NOT_FOUND, even if an earlier answer was cached."""
     flags.dyn_string("token", "open")
     assert client.get_string_value("token", "") == "open"
     source = MemorySource({"token": "closed"}, secret=True)
@@ -219,7 +219,7 @@ def test_a_flag_that_becomes_a_secret_is_gone(flags: dflag.FlagRegistry, client:
 
 
 def test_reasons_variants_and_metadata(flags: dflag.FlagRegistry, client: OpenFeatureClient) -> None:
-    """An answer says which layer the value comes from, and of which revision it is."""
+    """The variant of an answer is the layer of its value, and the metadata names the revision."""
     rate = flags.dyn_int("rate", 50, owner="platform")
     before = client.get_integer_details("rate", 0)
     assert (before.reason, before.variant) == (Reason.DEFAULT, "default")
@@ -246,7 +246,7 @@ def test_reasons_variants_and_metadata(flags: dflag.FlagRegistry, client: OpenFe
 
 
 def test_metadata_is_the_same_object_within_a_revision(flags: dflag.FlagRegistry) -> None:
-    """A flag is resolved once for each revision, and anew after a commit."""
+    """A flag is resolved once for each revision, and again after a commit."""
     rate = flags.dyn_int("rate", 50)
     provider = DflagProvider(flags)
     first = provider.resolve_integer_details("rate", 0)
@@ -256,7 +256,7 @@ def test_metadata_is_the_same_object_within_a_revision(flags: dflag.FlagRegistry
 
 
 def test_a_pin_holds_with_all_that_belongs_to_it(flags: dflag.FlagRegistry, client: OpenFeatureClient) -> None:
-    """Within a pin value, variant, revision and checksum stay those of one revision, asked for before or not."""
+    """Within a pin, value, variant, revision and checksum are those of one revision; a flag declared later is live."""
     flags.dyn_int("rate", 50)
     flags.dyn_int("burst", 5)
     first = flags.apply({"rate": "60"}, source="config")
@@ -275,7 +275,7 @@ def test_a_pin_holds_with_all_that_belongs_to_it(flags: dflag.FlagRegistry, clie
 
 
 def test_a_pinned_value_is_named(flags: dflag.FlagRegistry, client: OpenFeatureClient) -> None:
-    """A value that a pin puts on top has the pin as its variant."""
+    """A value that `pinned()` was given has the variant `pinned`."""
     rate = flags.dyn_int("rate", 50)
     with flags.pinned({rate: 60}):
         details = client.get_integer_details("rate", 0)
@@ -284,7 +284,7 @@ def test_a_pinned_value_is_named(flags: dflag.FlagRegistry, client: OpenFeatureC
 
 def key_values(flags: dflag.FlagRegistry, flag: dflag.DynamicFlag[Any], *values: KeyedValue) -> None:
     """
-    Hold values for keys in a source, as its rules do.
+    Commit values for keys of a flag, as the rules of a source do.
     """
     store = flags._store
     assert store.commit(store.plan([], keyed=[(flag, "rules", values)]))
@@ -292,7 +292,7 @@ def key_values(flags: dflag.FlagRegistry, flag: dflag.DynamicFlag[Any], *values:
 
 @pytest.fixture(name="rate")
 def _rate(flags: dflag.FlagRegistry) -> dflag.DynamicFlag[int]:
-    """Return a flag with a value for one tenant, and one for a share of all others that is everybody."""
+    """Return a flag with one value for a tenant, and another for a share that is nearly all other tenants."""
     flags.dyn_int("other", 1)
     flags.apply({"other": "2"}, source="rules")
     rate = flags.dyn_int("rate", 50, by="tenant")
@@ -322,8 +322,8 @@ def test_a_key_gets_its_value(
     rate: dflag.DynamicFlag[int],
     client: OpenFeatureClient,
 ) -> None:
-    """The attribute that by= names, else the targeting key, is the key; the rule is the variant."""
-    for _ in range(2):  # the second answer is one that was kept
+    """A keyed flag is answered for the attribute in by=, else for the targeting key; the variant is the rule."""
+    for _ in range(2):  # the second answer comes from the cache
         details = client.get_integer_details("rate", 0, context)
         assert expected == (details.value, details.reason, details.variant)
 
@@ -331,7 +331,7 @@ def test_a_key_gets_its_value(
 def test_a_pin_holds_for_keys(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], client: OpenFeatureClient
 ) -> None:
-    """Within a pin a key keeps its value."""
+    """Within a pin, a key keeps its value when a commit gives it another."""
     with flags.pinned():
         key_values(flags, rate, KeyedValue("all", ("acme",), EVERYBODY, 900, "rules"))
         assert client.get_integer_value("rate", 0, EvaluationContext("acme")) == 500
@@ -341,7 +341,7 @@ def test_a_pin_holds_for_keys(
 def test_a_rule_is_evaluated_once_for_all_of_its_keys(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is kept of a keyed flag grows with the rules, and not with the keys that are asked for."""
+    """A keyed flag is evaluated once for each value of its rules, however many keys are asked for."""
     key_values(flags, rate, KeyedValue("half", None, EVERYBODY // 2, 200, "rules"))
     evaluated: list[object] = []
     evaluate = Generation.evaluate
@@ -355,8 +355,8 @@ def test_a_rule_is_evaluated_once_for_all_of_its_keys(
 
 
 def test_a_key_that_is_no_text_is_an_invalid_context(rate: dflag.DynamicFlag[int], client: OpenFeatureClient) -> None:
-    """A key of another type is refused, rather than taken for the value of no key."""
-    for _ in range(2):  # the second time with what was kept for other keys
+    """A key that is not a text gives INVALID_CONTEXT, not the value for no key."""
+    for _ in range(2):  # the second time the cache holds the value for no key
         details = client.get_integer_details("rate", 0, EvaluationContext(attributes={"tenant": 0}))
         assert details.error_code is ErrorCode.INVALID_CONTEXT
         assert "flag 'rate': expected tenant as a text" in (details.error_message or "")
@@ -382,7 +382,7 @@ RULES = """
 
 
 def test_rules_of_a_volume(flags: dflag.FlagRegistry, volume: ConfigMapVolume) -> None:
-    """A rule is the variant: STATIC for the process; for a key SPLIT if it is drawn, else TARGETING_MATCH."""
+    """The variant is the rule; the reason is STATIC for processes, SPLIT for a drawn key, else TARGETING_MATCH."""
     flags.dyn_bool("new_path", False)
     flags.dyn_int("rate", 50, by="tenant")
     volume.write({"rate": "60", "_rules.yaml": RULES})
@@ -392,7 +392,7 @@ def test_rules_of_a_volume(flags: dflag.FlagRegistry, volume: ConfigMapVolume) -
     answers = [
         client.get_boolean_details("new_path", False),
         client.get_integer_details("rate", 0, EvaluationContext("acme")),
-        client.get_integer_details("rate", 0, EvaluationContext("initech")),  # which is drawn
+        client.get_integer_details("rate", 0, EvaluationContext("initech")),  # this key is drawn
         client.get_integer_details("rate", 0, EvaluationContext("umbrella")),
         client.get_integer_details("rate", 0),
     ]
@@ -416,7 +416,7 @@ class Settings(dflag.Flags):
 
 
 def test_a_class_of_flags_stands_for_its_registry() -> None:
-    """A class of flags is taken where a registry is."""
+    """`DflagProvider` accepts a class of flags in place of a registry."""
     assert DflagProvider(Settings).resolve_integer_details("of_the_class", 0).value == 5
 
 
@@ -424,7 +424,7 @@ def test_a_class_of_flags_stands_for_its_registry() -> None:
 
 
 def test_a_change_is_an_event_after_the_values(flags: dflag.FlagRegistry, client: OpenFeatureClient) -> None:
-    """One commit is one event that names the flags, and a handler that reads finds the new values."""
+    """A commit emits one event that names its flags, none for a secret flag, and a handler reads the new values."""
     rate, burst = flags.dyn_int("rate", 50), flags.dyn_int("burst", 5)
     flags.dyn_string("password", "", secret=True)
     read: queue.Queue[tuple[int, EventDetails]] = queue.Queue()
@@ -442,7 +442,7 @@ def test_a_change_is_an_event_after_the_values(flags: dflag.FlagRegistry, client
 def test_a_change_for_a_key_is_an_event(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], client: OpenFeatureClient
 ) -> None:
-    """A commit that changes only what some keys get is an event too; one that changes nothing is none."""
+    """A commit that changes only the value of some keys emits an event; one that changes no value emits none."""
     events = Events()
     events.listen(client)
     events.expect(ProviderEvent.PROVIDER_READY)
@@ -452,10 +452,10 @@ def test_a_change_for_a_key_is_an_event(
 
 
 def test_ready_comes_once(flags: dflag.FlagRegistry) -> None:
-    """READY runs a handler once with the SDK that is installed, for one instance under two domains too."""
+    """With the installed SDK, READY runs a handler once, even if one provider serves two domains."""
     events = Events()
     events.listen(api.get_client("one"))
-    events.expect(ProviderEvent.PROVIDER_READY)  # of the provider that is there before ours
+    events.expect(ProviderEvent.PROVIDER_READY)  # of the SDK's default provider
     provider = DflagProvider(flags)
     api.set_provider_and_wait(provider, "one")
     api.set_provider_and_wait(provider, "two")
@@ -466,7 +466,7 @@ def test_ready_comes_once(flags: dflag.FlagRegistry) -> None:
 
 
 def test_ready_comes_once_where_the_sdk_leaves_it_to_the_provider(flags: dflag.FlagRegistry) -> None:
-    """With an SDK that emits no READY the provider emits it before initialize() returns, and ERROR before it raises."""
+    """If the SDK does not emit READY, the provider emits READY before `initialize()` returns, or ERROR if it raises."""
     seen: list[ProviderEvent] = []
     provider = DflagProvider(flags)
     provider.attach(lambda _provider, event, _details: seen.append(event))
@@ -482,7 +482,7 @@ def test_ready_comes_once_where_the_sdk_leaves_it_to_the_provider(flags: dflag.F
 
 
 def test_the_updater_is_started_and_stopped(flags: dflag.FlagRegistry, volume: ConfigMapVolume) -> None:
-    """initialize() starts an updater that does not run, and shutdown() stops what it has started, both idempotent."""
+    """`initialize()` starts an updater that is not running, and `shutdown()` stops it; both may be called twice."""
     flags.dyn_int("rate", 50)
     volume.write({"rate": "60"})
     updater = dflag.Updater(flags, volume.path)
@@ -498,7 +498,7 @@ def test_the_updater_is_started_and_stopped(flags: dflag.FlagRegistry, volume: C
 
 
 def test_an_updater_of_the_program_goes_on(flags: dflag.FlagRegistry, volume: ConfigMapVolume) -> None:
-    """shutdown() leaves an updater alone that ran before."""
+    """`shutdown()` does not stop an updater that ran before `initialize()`."""
     volume.write({})
     with dflag.Updater(flags, volume.path) as updater:
         api.set_provider_and_wait(DflagProvider(flags, updater))
@@ -510,7 +510,7 @@ def test_an_updater_of_the_program_goes_on(flags: dflag.FlagRegistry, volume: Co
 def test_an_updater_of_several_providers_goes_on(
     flags: dflag.FlagRegistry, volume: ConfigMapVolume, domains: tuple[str, str]
 ) -> None:
-    """The shutdown of a provider that started the updater leaves it to a later one, whose shutdown stops it."""
+    """An updater that two providers use runs until the second one shuts down, even if the first has started it."""
     flags.dyn_int("rate", 50)
     volume.write({"rate": "60"})
     updater = dflag.Updater(flags, volume.path)
@@ -542,7 +542,7 @@ class _Observed(DflagProvider):
 def test_a_provider_that_comes_while_the_last_one_stops_the_updater(
     flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The updater runs for the one that came, which has found it running."""
+    """An updater still runs for a provider that is initialized while the last other provider is about to stop it."""
     updater = dflag.Updater(flags, MemorySource({}))
     first, second = DflagProvider(flags, updater), DflagProvider(flags, updater)
     first.initialize(EvaluationContext())
@@ -561,7 +561,7 @@ def test_a_provider_that_comes_while_the_last_one_stops_the_updater(
 
 
 def test_a_provider_that_cannot_start_uses_no_updater(flags: dflag.FlagRegistry) -> None:
-    """The shutdown of the one that has started the updater stops it, whatever became of another one."""
+    """A provider whose `initialize()` raised does not use the updater: the shutdown of the only other one stops it."""
     flags.dyn_int("rate", 50)
     source = MemorySource({"rate": "many"})
     updater = dflag.Updater(flags, source)
@@ -575,7 +575,7 @@ def test_a_provider_that_cannot_start_uses_no_updater(flags: dflag.FlagRegistry)
 
 
 def test_a_bad_start_is_an_error(flags: dflag.FlagRegistry, volume: ConfigMapVolume) -> None:
-    """An updater that cannot initialize makes the provider's status ERROR, and flags have their defaults."""
+    """If the updater cannot initialize, the status of the provider is ERROR and flags have their defaults."""
     flags.dyn_int("rate", 50)
     volume.write({"rate": "many"})
     with pytest.raises(dflag.UpdateError):
@@ -598,7 +598,7 @@ class Unreliable(MemorySource):
 
 
 def test_staleness_and_recovery(flags: dflag.FlagRegistry) -> None:
-    """A source that cannot be read makes its values STALE and the provider too, until it is read again."""
+    """The values of a source that cannot be read, and the provider, are STALE until the source is read again."""
     flags.dyn_int("rate", 50)
     flags.dyn_int("burst", 5)
     source = Unreliable({"rate": "60"})
@@ -653,7 +653,7 @@ def test_rules_of_one_name_in_two_sources_are_told_apart(flags: dflag.FlagRegist
 
 
 def test_a_source_that_is_refused_whole_is_an_error(flags: dflag.FlagRegistry) -> None:
-    """A revision that a check over several flags refuses makes the provider's status ERROR, and the next one READY."""
+    """A revision that a registry validator refuses emits ERROR, and the next good revision emits READY."""
     flags.dyn_int("rate", 50)
 
     @flags.validator
@@ -680,7 +680,7 @@ def test_a_source_that_is_refused_whole_is_an_error(flags: dflag.FlagRegistry) -
 
 
 def test_nothing_is_emitted_after_the_shutdown(flags: dflag.FlagRegistry) -> None:
-    """A provider that was shut down is notified of no commit."""
+    """A provider emits no event after `shutdown()`, even if a flag changes."""
     rate = flags.dyn_int("rate", 50)
     seen: list[ProviderEvent] = []
     provider = DflagProvider(flags)
@@ -693,7 +693,7 @@ def test_nothing_is_emitted_after_the_shutdown(flags: dflag.FlagRegistry) -> Non
 
 
 def test_several_providers_in_one_process() -> None:
-    """Each domain reads its own registry."""
+    """The client of each domain reads the registry of its own provider."""
     for number, domain in enumerate(("one", "two")):
         flags = dflag.FlagRegistry(domain)
         flags.dyn_int("rate", number)
@@ -703,7 +703,7 @@ def test_several_providers_in_one_process() -> None:
 
 
 def test_an_updater_of_another_registry_is_refused(flags: dflag.FlagRegistry) -> None:
-    """An updater that feeds other flags is a mistake in the declaration."""
+    """`DflagProvider` refuses an updater that feeds another registry."""
     updater = dflag.Updater(dflag.FlagRegistry(), MemorySource({}))
     with pytest.raises(dflag.DefinitionError, match="feeds another registry"):
         DflagProvider(flags, updater)
@@ -711,18 +711,18 @@ def test_an_updater_of_another_registry_is_refused(flags: dflag.FlagRegistry) ->
 
 @pytest.mark.parametrize("arguments", [(None,), ("flags",)])
 def test_arguments_are_checked(arguments: tuple[Any, ...]) -> None:
-    """Anything but a registry is refused at once."""
+    """`DflagProvider` refuses an argument that is not a registry."""
     with pytest.raises(dflag.DefinitionError):
         DflagProvider(*arguments)
 
 
 def test_the_sdk_that_is_installed_emits_ready_itself() -> None:
-    """The code that calls initialize() names READY, which is how the two sorts of SDKs are told apart."""
+    """The installed SDK calls `initialize()` from code that names PROVIDER_READY, by which the provider knows it."""
     assert "PROVIDER_READY" in ProviderRegistry._run_initialize.__code__.co_names
 
 
 def test_importing_dflag_imports_no_openfeature() -> None:
-    """Neither the package nor its web part loads what only OpenFeature needs."""
+    """Importing dflag and dflag.web does not load the modules that only OpenFeature needs."""
     code = (
         "import sys, json, dflag, dflag.web; print(json.dumps([m for m in sys.modules"
         " if m.startswith('openfeature') or m in ('dflag._evaluation', 'dflag.web._ofrep', 'dflag.web._streams')]))"
@@ -732,14 +732,14 @@ def test_importing_dflag_imports_no_openfeature() -> None:
 
 
 class Wrong(DflagProvider):
-    """A provider that answers a text to each question for a boolean."""
+    """A provider that answers each request for a boolean with a text."""
 
     def resolve_boolean_details(self, *args: Any, **kwargs: Any) -> FlagResolutionDetails[Any]:
         return FlagResolutionDetails("yes")
 
 
 def test_a_fault_of_the_sdk_asynchronous_types(flags: dflag.FlagRegistry) -> None:
-    """The SDK hands out a wrong type of a provider from its asynchronous call alone, as the docs say."""
+    """The SDK returns a value of a wrong type from its asynchronous call only, as the docs say."""
     api.set_provider_and_wait(Wrong(flags))
     client = api.get_client()
     assert client.get_boolean_value("x", False) is False
@@ -775,7 +775,7 @@ raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_fault_of_the_sdk_handlers_after_a_fork() -> None:
-    """In a forked child the SDK runs no handler, while values and callbacks of flags are followed, as the docs say."""
+    """In a forked child the SDK runs no handler, but values and callbacks of flags still work, as the docs say."""
     done = subprocess.run(
         [sys.executable, "-Wignore", "-c", FORKING], check=False, capture_output=True, text=True, timeout=30
     )
@@ -787,7 +787,7 @@ def test_a_fault_of_the_sdk_handlers_after_a_fork() -> None:
     [("share: 100%", Reason.SPLIT), ("", Reason.TARGETING_MATCH), ("is: [acme]", Reason.TARGETING_MATCH)],
 )
 def test_a_share_of_all_is_a_share(flags: dflag.FlagRegistry, share: str, reason: Reason) -> None:
-    """A rollout at its last step is one as before; where a rule knows of no share nothing is drawn."""
+    """The reason is SPLIT for a rule with a share, even of 100%, and TARGETING_MATCH for a rule without a share."""
     flags.dyn_int("rate", 50, by="tenant")
     rules = "\n".join(
         filter(None, ["- name: some", "  by: tenant", f"  {share}" if share else "", "  set: {rate: 100}"])
@@ -800,7 +800,7 @@ def test_a_share_of_all_is_a_share(flags: dflag.FlagRegistry, share: str, reason
 def test_a_value_is_stale_once_no_look_has_ended_for_too_long(
     flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As soon as status() calls the source unhealthy, whatever for; and no longer than that."""
+    """A value is STALE exactly while `status()` calls its source unhealthy because no look has ended for too long."""
     flags.dyn_int("rate", 50)
     with dflag.Updater.setup(flags, MemorySource({"rate": "60"}), resync_seconds=60) as updater:
         provider = DflagProvider(flags, updater)
@@ -816,7 +816,7 @@ def test_a_value_is_stale_once_no_look_has_ended_for_too_long(
 def test_a_reading_that_hangs_makes_the_provider_stale(
     flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first evaluation that is stale for it says so to the clients, and the end of the hang that it is over."""
+    """If a look at a source hangs, the first stale evaluation emits STALE, and the end of the hang emits READY."""
     flags.dyn_int("rate", 50)
     hangs, asked = threading.Event(), threading.Event()
 

@@ -1,5 +1,5 @@
 """
-OpenFeature's own scenarios, read from where the public suites stand, against a registry that has their flags.
+OpenFeature's own scenarios, read from a copy of the public suites, against a registry that has their flags.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ DOES_NOT_APPLY = {
     "CACHED reason": "nothing is cached: an answer is always the value in force",
     "DISABLED reason": "a flag is never disabled: it has a default",
 }
-"""What these flags lack, by scenario."""
+"""The scenarios that are skipped, each with the reason why it does not apply."""
 
 Step = tuple[str, list[list[str]]]
 
@@ -57,7 +57,7 @@ def _cells(line: str) -> list[str]:
 
 def _scenarios(text: str) -> Iterator[tuple[str, list[Step]]]:  # noqa: C901 - one branch for each keyword
     """
-    Yield each scenario, with each row of its examples, as a name and steps with their tables.
+    Yield each scenario, once for each row of its examples, as its name and its steps with their tables.
     """
     background: list[Step] = []
     name, steps, rows, section = "", background, [], "background"
@@ -138,7 +138,7 @@ class Recording(Hook):
 
 class Blocking(MemorySource):
     """
-    A source that is read once it may be.
+    A source whose `read()` waits until `may_be_read` is set.
     """
 
     may_be_read = threading.Event()
@@ -163,7 +163,7 @@ class Failing(MemorySource):
 
 class Seeing(DflagProvider):
     """
-    A provider that keeps the context that it was given last.
+    A provider that keeps the last context it was given.
     """
 
     seen: EvaluationContext | None = None
@@ -175,7 +175,7 @@ class Seeing(DflagProvider):
 
 def canonical() -> dflag.FlagRegistry:
     """
-    Return a registry with the flags of the suites: a variant is a source of that name, a targeted one a rule.
+    Return a registry with the flags of the suites: a variant is a source of that name, a targeted variant a rule.
     """
     flags = dflag.FlagRegistry()
     layers: dict[str, dict[str, str]] = {}
@@ -201,7 +201,7 @@ def canonical() -> dflag.FlagRegistry:
 
 class World:
     """
-    What the steps of one scenario share.
+    The state that the steps of one scenario share.
     """
 
     def __init__(self) -> None:
@@ -467,13 +467,13 @@ def _old_error(world: World, table: Any, code: str) -> None:
     assert (world.details.reason, world.details.error_code) == ("ERROR", code)
 
 
-# The most particular patterns first: that of the oldest feature would take others.
+# The longest patterns first: the general pattern of the oldest feature also matches steps of other features.
 STEPS.sort(key=lambda item: -len(item[0]))
 
 
 @pytest.fixture(name="world")
 def _world() -> Iterator[World]:
-    """Return what a scenario works on, and leave nothing of it to the next one."""
+    """Yield the state of a scenario, and reset the SDK afterwards."""
     world = World()
     yield world
     world.close()
@@ -487,12 +487,12 @@ def _world() -> Iterator[World]:
 @pytest.mark.skipif(not SUITES, reason="DFLAG_CONFORMANCE leads to no public suites")
 @pytest.mark.parametrize("steps", _all())
 def test_scenario(steps: list[Step], world: World) -> None:
-    """Each step of a scenario of OpenFeature's own suites holds."""
+    """Each step of a scenario from OpenFeature's own suites passes."""
     for step, table in steps:
         world.run(step, table)
 
 
 def test_the_page_lists_what_does_not_apply() -> None:
-    """The page on OpenFeature has just the list of this module."""
+    """The page on OpenFeature lists the scenarios that are skipped here, with the same reasons."""
     table = "\n".join(f"| {name} | {reason} |" for name, reason in DOES_NOT_APPLY.items())
     assert f"| scenario | why not |\n|---|---|\n{table}\n" in PAGE.read_text("utf-8")
