@@ -38,14 +38,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture(name="pair")
 def _pair() -> Iterator[Pair]:
-    """Return two flags that are equal in each revision, and fail when a pin is left open."""
+    """Yield two flags that are equal in each revision, and fail if a pin is left open."""
     yield Pair()
     check_unpinned()
 
 
 def starlette(pair: Pair) -> App:
     """
-    Make a Starlette app that swaps in the middle of each request.
+    Return a Starlette app that commits a revision in the middle of each request.
     """
 
     async def coroutine(_request: Request) -> JSONResponse:
@@ -88,7 +88,7 @@ def starlette(pair: Pair) -> App:
 
 def fast(pair: Pair) -> App:
     """
-    Make a FastAPI app that swaps in the middle of each request.
+    Return a FastAPI app that commits a revision in the middle of each request.
     """
     app = fastapi.FastAPI()
 
@@ -112,7 +112,7 @@ def fast(pair: Pair) -> App:
 @contextlib.asynccontextmanager
 async def client(app: App) -> AsyncIterator[httpx.AsyncClient]:
     """
-    Ask an app on the running event loop.
+    Yield a client that sends requests to an app on the running event loop.
     """
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as asking:
         yield asking
@@ -131,7 +131,7 @@ async def client(app: App) -> AsyncIterator[httpx.AsyncClient]:
     ],
 )
 def test_a_swap_is_seen_by_the_next_request(pair: Pair, make: Callable[[Pair], App], path: str) -> None:
-    """A revision that is committed in the middle of a request shows in the next one."""
+    """A request keeps its revision when another is committed in its middle; the next request sees the new one."""
 
     async def ask() -> None:
         async with client(PinMiddleware(make(pair), pair.flags)) as asking:
@@ -143,12 +143,12 @@ def test_a_swap_is_seen_by_the_next_request(pair: Pair, make: Callable[[Pair], A
 
 
 def test_without_the_middleware_a_swap_is_seen(pair: Pair) -> None:
-    """What the other tests rely on: an app without the middleware sees the swap."""
+    """Without the middleware, a request sees a revision that is committed in its middle; other tests rely on this."""
     assert TestClient(starlette(pair)).get("/coroutine").json() == [0, 1]
 
 
 def test_concurrent_requests_have_their_own_revisions(pair: Pair) -> None:
-    """A request that waits keeps its revision while others begin, end and see newer ones, as does all code outside."""
+    """A request that waits keeps its revision while others see newer ones; code outside requests sees the newest."""
     seen: dict[str, list[int]] = {}
 
     async def main() -> None:
@@ -260,7 +260,7 @@ def test_a_dropped_request_unpins(pair: Pair) -> None:
 
 
 def test_a_task_that_outlives_its_request_sees_live_values(pair: Pair) -> None:
-    """A task begun in a request sees its revision until the request ends, and then the newest."""
+    """A task that a request starts sees the request's revision until the request ends, and then the newest."""
 
     async def main() -> None:
         ended = asyncio.Event()
@@ -287,7 +287,11 @@ def test_a_task_that_outlives_its_request_sees_live_values(pair: Pair) -> None:
 
 
 def test_a_request_that_begins_in_the_context_of_another_has_its_own_revision(pair: Pair) -> None:
-    """As on a connection where uvicorn had to wait for a body, while a background task of that request goes on."""
+    """
+    A request that begins in the context of another has its own revision, but one within `pinned()` sees that pin.
+
+    Under uvicorn, this happens on a connection where it waited for a body while a background task still ran.
+    """
     seen: list[list[int]] = []
 
     async def answer(scope: Scope, _receive: Receive, _send: Send) -> None:
@@ -310,7 +314,7 @@ def test_a_request_that_begins_in_the_context_of_another_has_its_own_revision(pa
 
 
 def test_pins_of_two_registries(pair: Pair) -> None:
-    """Middlewares around one another each pin their own registry."""
+    """Nested middlewares each pin their own registry."""
     other = Pair()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -323,7 +327,7 @@ def test_pins_of_two_registries(pair: Pair) -> None:
 
 
 def test_a_class_of_flags(pair: Pair) -> None:
-    """A class of flags is taken where a registry is, and gives one instance for the whole of a request."""
+    """The middleware accepts a class of flags, whose `current()` is the same instance throughout a request."""
 
     class Settings(dflag.Flags):
         rate = dflag.dyn_int(50)
@@ -341,7 +345,7 @@ def test_a_class_of_flags(pair: Pair) -> None:
 
 
 def test_a_thousand_requests_in_a_storm(pair: Pair) -> None:
-    """Of 1,000 requests that are all under way while revisions are committed, none sees two of them."""
+    """Of 1,000 requests that are all under way while revisions are committed, none sees two revisions."""
 
     async def main() -> list[tuple[int, ...]]:
         barrier = asyncio.Barrier(REQUESTS)
@@ -368,7 +372,7 @@ def test_a_thousand_requests_in_a_storm(pair: Pair) -> None:
 
 @pytest.mark.parametrize("websockets", [True, False])
 def test_a_websocket_connection(pair: Pair, websockets: bool) -> None:
-    """A connection sees one revision for as long as it is open, unless connections are left alone."""
+    """A WebSocket connection sees one revision while it is open, but live values with websockets=False."""
 
     async def echo(websocket: WebSocket) -> None:
         await websocket.accept(headers=[(b"x-own", b"1")])
@@ -401,7 +405,7 @@ def test_a_websocket_connection(pair: Pair, websockets: bool) -> None:
 
 @pytest.mark.parametrize("make", [starlette, fast])
 def test_the_header_says_the_revision(pair: Pair, make: Callable[[Pair], App]) -> None:
-    """A response says its revision when asked to, beside its own headers, and never otherwise."""
+    """With revision_header=True, a response has X-Config-Revision next to its own headers; by default it has not."""
     pair.swap()
     pinned = TestClient(PinMiddleware(make(pair), pair.flags, revision_header=True))
     for _ in range(2):
@@ -413,7 +417,7 @@ def test_the_header_says_the_revision(pair: Pair, make: Callable[[Pair], App]) -
 
 
 def test_the_header_where_the_app_sends_none(pair: Pair) -> None:
-    """A start of a response without headers, as the standard allows, gets the one; other messages stay as they are."""
+    """A start message without headers, which ASGI allows, gets the revision header; other messages stay the same."""
     body: Message = {"type": "http.response.body", "body": b""}
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -430,7 +434,7 @@ def test_the_header_where_the_app_sends_none(pair: Pair) -> None:
 
 def lifespan_app(pair: Pair, events: list[object]) -> App:
     """
-    Make a Starlette app that notes what it sees when it starts and ends.
+    Return a Starlette app that adds to *events* the values that it sees when it starts and ends.
     """
 
     @contextlib.asynccontextmanager
@@ -444,7 +448,7 @@ def lifespan_app(pair: Pair, events: list[object]) -> App:
 
 
 def test_the_lifespan_is_left_alone(pair: Pair) -> None:
-    """Without an updater the app's own start and end see live values."""
+    """Without an updater, the app's own startup and shutdown see live values."""
     events: list[object] = []
     with TestClient(PinMiddleware(lifespan_app(pair, events), pair.flags)) as asking:
         assert asking.get("/").json() == 1
@@ -454,7 +458,7 @@ def test_the_lifespan_is_left_alone(pair: Pair) -> None:
 
 @pytest.mark.parametrize("own", ["with a lifespan", "raises", "returns"])
 def test_the_updater_lives_as_long_as_the_app(pair: Pair, own: str) -> None:
-    """The updater runs before the app starts, until it has ended, whether the app has a lifespan or not; also again."""
+    """An updater runs from before the app's startup to after its shutdown, at each start, also without a lifespan."""
     source = MemorySource({"one": "10"})
     updater = dflag.Updater(pair.flags, source)
     states: list[str] = []
@@ -485,7 +489,7 @@ def test_the_updater_lives_as_long_as_the_app(pair: Pair, own: str) -> None:
 
 
 def test_an_updater_that_runs_already_is_stopped(pair: Pair) -> None:
-    """An updater that was started before is not started again, and stopped at the end."""
+    """An updater that already runs is accepted, and is stopped when the app ends."""
     updater = dflag.Updater.setup(pair.flags, MemorySource({"one": "1"}))
     with TestClient(PinMiddleware(starlette(pair), pair.flags, updater=updater)):
         assert updater.status().state == "running"
@@ -493,7 +497,7 @@ def test_an_updater_that_runs_already_is_stopped(pair: Pair) -> None:
 
 
 def test_a_start_that_is_given_up_leaves_no_updater_running(pair: Pair) -> None:
-    """A server or a time limit may cancel it while a thread still reads the sources."""
+    """If the startup is cancelled while a thread still reads the sources, the updater is stopped in the end."""
     begun, end = threading.Event(), threading.Event()
 
     class Slow(MemorySource):
@@ -523,7 +527,7 @@ def test_a_start_that_is_given_up_leaves_no_updater_running(pair: Pair) -> None:
 
 def messages(app: App) -> list[Message]:
     """
-    Run the lifespan of an app, and return what the server hears.
+    Run the lifespan of an app, and return the messages that it sends to the server.
     """
     sent: list[Message] = []
 
@@ -541,7 +545,7 @@ def messages(app: App) -> list[Message]:
 
 
 def test_bad_values_keep_the_app_from_starting(pair: Pair) -> None:
-    """When the updater cannot start, the server hears why, and the app never starts."""
+    """If the updater cannot start, the server gets startup.failed with the reason, and the app never starts."""
     updater = dflag.Updater(pair.flags, MemorySource({"one": "many"}))
     events: list[object] = []
     (failed,) = messages(PinMiddleware(lifespan_app(pair, events), pair.flags, updater=updater))
@@ -553,7 +557,7 @@ def test_bad_values_keep_the_app_from_starting(pair: Pair) -> None:
 
 @pytest.mark.parametrize("when", ["startup", "shutdown"])
 def test_an_app_that_fails_stops_the_updater(pair: Pair, when: str) -> None:
-    """An app that does not start or end well is heard by the server, its error too, and the updater stops."""
+    """If the app's startup or shutdown fails, the server gets its message or exception, and the updater stops."""
     updater = dflag.Updater(pair.flags, MemorySource({}))
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -577,7 +581,7 @@ def test_an_app_that_fails_stops_the_updater(pair: Pair, when: str) -> None:
 
 
 def test_the_server_hears_the_end_after_the_updater(pair: Pair) -> None:
-    """That all has ended is said once, after the updater has stopped."""
+    """The server gets shutdown.complete once, after the updater has stopped."""
     updater = dflag.Updater(pair.flags, MemorySource({}))
     sent: list[tuple[str, str]] = []
 
@@ -643,7 +647,7 @@ def test_a_client_that_leaves_unpins(pair: Pair) -> None:
         server.should_exit = True
         await serving
 
-    thread = threading.Thread(target=lambda: asyncio.run(main()))  # where uvicorn handles no signals
+    thread = threading.Thread(target=lambda: asyncio.run(main()))  # a thread, where uvicorn handles no signals
     thread.start()
     thread.join(3 * DEADLINE_SECONDS)
     assert len(seen) > 2
@@ -664,6 +668,6 @@ def test_a_client_that_leaves_unpins(pair: Pair) -> None:
     ],
 )
 def test_wrong_arguments(pair: Pair, registry: Any, options: dict[str, Any], message: str) -> None:
-    """An argument of another type is refused where the middleware is made."""
+    """`PinMiddleware` raises DefinitionError for an argument of a wrong type."""
     with pytest.raises(dflag.DefinitionError, match=message):
         PinMiddleware(starlette(pair), pair.flags if registry is ... else registry, **options)

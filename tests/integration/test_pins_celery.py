@@ -1,5 +1,5 @@
 """
-Tasks of Celery see one revision each: in workers of every pool, and when they are applied at once.
+Celery tasks see one revision each, in workers of every pool and when `apply()` runs them.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.once
 
 POOLS = {"prefork": 1, "threads": 8, "gevent": 8}
-"""Each pool, with how many tasks run at once in a process of it."""
+"""Each pool, with the number of tasks that run at once in one of its processes."""
 
 START_SECONDS = 30.0
-"""What a worker may take to start on a busy machine."""
+"""How long a worker may take to start on a busy machine."""
 
 PROGRAM = """
 import itertools, json, os, threading
@@ -173,8 +173,8 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
-            start_new_session=True,  # with its pool of processes it is a group, which can be killed
-            env={**os.environ, "C_FORCE_ROOT": "1"},  # it warns of being root
+            start_new_session=True,  # a group with the processes of the pool, which can be killed
+            env={**os.environ, "C_FORCE_ROOT": "1"},  # it warns if it runs as root
         )
         watchdog = threading.Timer(START_SECONDS, os.killpg, (self._process.pid, signal.SIGKILL))
         watchdog.start()
@@ -190,7 +190,7 @@ class Worker:
 
     def send(self, name: str) -> Callable[[], Any]:
         """
-        Send a task, and return what waits for its result.
+        Send a task, and return a function that waits for its result.
         """
         result = self._client.send_task(f"tasks.{name}")
         return lambda: result.get(timeout=3 * DEADLINE_SECONDS, interval=0.01)
@@ -211,7 +211,7 @@ class Worker:
 
 @pytest.fixture(name="worker", scope="module", params=POOLS)
 def _worker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
-    """Return a running worker of each pool."""
+    """Yield a running worker of each pool."""
     if request.param == "gevent":
         pytest.importorskip("gevent")
     worker = Worker(request.param, tmp_path_factory.mktemp(request.param))
@@ -220,7 +220,7 @@ def _worker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def test_a_swap_is_seen_by_the_next_task(worker: Worker) -> None:
-    """A revision that is committed in the middle of a task shows in the next one."""
+    """A task keeps its revision when another is committed in its middle; the next task sees the new one."""
     live = worker.run("counted")[2]
     for _ in range(3):
         assert worker.run("swapping") == [live, live, live + 1]
@@ -228,7 +228,7 @@ def test_a_swap_is_seen_by_the_next_task(worker: Worker) -> None:
 
 
 def test_handlers_of_a_task_see_its_revision(worker: Worker) -> None:
-    """From before_start to after_return a task sees one revision, also of a class that is called in its own way."""
+    """A task sees one revision from `before_start` to `after_return`, even if its class overrides `__call__`."""
     live = worker.run("counted")[2]
     worker.run("hooked")
     assert worker.run("noted") == [live] * 4
@@ -240,18 +240,18 @@ def test_a_task_that_raises_unpins(worker: Worker) -> None:
     with pytest.raises(RuntimeError, match=f"^{live}$"):
         worker.run("broken")
     assert worker.run("counted")[1:3] == [live + 1, live + 1]
-    assert eventually(lambda: worker.run("counted")[0] == 1)  # a result is there before the end of its task
+    assert eventually(lambda: worker.run("counted")[0] == 1)  # a result arrives before its task has ended
 
 
 def test_the_request_says_the_revision(worker: Worker) -> None:
-    """The headers of a running task's request hold the number of its revision, which grows."""
+    """The headers of a running task's request hold the number of its revision, which grows with each commit."""
     before = int(worker.run("counted")[3])
     worker.run("swapping")
     assert int(worker.run("counted")[3]) > before
 
 
 def test_concurrent_tasks_have_their_own_revisions(worker: Worker) -> None:
-    """Tasks that run at once keep their own revisions, whatever the others commit."""
+    """Tasks that run at once keep their own revisions while each of them commits another."""
     for _ in range(3):
         results = [worker.send("met") for _ in range(POOLS[worker.pool])]
         seen = [result() for result in results]
@@ -264,7 +264,7 @@ def test_concurrent_tasks_have_their_own_revisions(worker: Worker) -> None:
 
 @pytest.fixture(name="app")
 def _app() -> Iterator[celery.Celery]:
-    """Return an app without a broker, and forget its signals at the end."""
+    """Yield an app without a broker, and disconnect the receivers of its signals afterwards."""
     receivers = [(each, list(each.receivers)) for each in (task_prerun, task_postrun)]
     yield celery.Celery("test", set_as_current=False, broker="memory://", backend="cache+memory://")
     for each, before in receivers:
@@ -274,14 +274,14 @@ def _app() -> Iterator[celery.Celery]:
 
 @pytest.fixture(name="pair")
 def _pair() -> Iterator[Pair]:
-    """Return two flags that are equal in each revision, and fail when a pin is left open."""
+    """Yield two flags that are equal in each revision, and fail if a pin is left open."""
     yield Pair()
     check_unpinned()
 
 
 def swapping(app: celery.Celery, pair: Pair) -> Any:
     """
-    Declare a task that swaps in its middle.
+    Return a task that commits a revision in its middle.
     """
 
     @app.task
@@ -294,7 +294,7 @@ def swapping(app: celery.Celery, pair: Pair) -> Any:
 
 
 def test_a_task_that_is_applied_at_once(app: celery.Celery, pair: Pair) -> None:
-    """A task run by apply() sees one revision; a direct call is one of a function, and sees the newest."""
+    """A task that `apply()` runs sees one revision; a direct call of the task is not pinned and sees the newest."""
     pin_tasks(app, pair.flags)
     task = swapping(app, pair)
     assert task.apply().get() == (0, 0)
@@ -303,7 +303,7 @@ def test_a_task_that_is_applied_at_once(app: celery.Celery, pair: Pair) -> None:
 
 
 def test_a_retry_is_a_task_anew(app: celery.Celery, pair: Pair) -> None:
-    """A task that is tried again sees the revision of that time."""
+    """A retry of a task sees the revision that is in force when the retry begins."""
     pin_tasks(app, pair.flags)
 
     @app.task(bind=True, max_retries=1)
@@ -318,7 +318,7 @@ def test_a_retry_is_a_task_anew(app: celery.Celery, pair: Pair) -> None:
 
 
 def test_a_task_within_a_task(app: celery.Celery, pair: Pair) -> None:
-    """What a task applies or calls within itself sees the revision of the outer one, which goes on after it."""
+    """A task that another task applies or calls sees the revision of the outer task, which keeps it afterwards."""
     pin_tasks(app, pair.flags)
     inner = swapping(app, pair)
 
@@ -331,11 +331,11 @@ def test_a_task_within_a_task(app: celery.Celery, pair: Pair) -> None:
 
 
 def test_two_registries(app: celery.Celery, pair: Pair) -> None:
-    """Tasks can be pinned to several registries; another app's tasks are left alone."""
+    """Tasks can be pinned to several registries; the tasks of another app are not pinned."""
     other = Pair()
     pin_tasks(app, pair.flags)
     pin_tasks(app, other.flags)
-    pin_tasks(app, pair.flags)  # again, which changes nothing
+    pin_tasks(app, pair.flags)  # a second time, which changes nothing
     elsewhere = celery.Celery("elsewhere", set_as_current=False)
 
     def swap_both() -> list[int]:
@@ -348,13 +348,13 @@ def test_two_registries(app: celery.Celery, pair: Pair) -> None:
 
 
 def test_an_app_behind_a_proxy(app: celery.Celery, pair: Pair) -> None:
-    """What stands for an app, as `celery.current_app` does, is as good as the app."""
+    """`pin_tasks()` accepts a proxy of an app, such as `celery.current_app`, and pins tasks whose app is a proxy."""
     pin_tasks(Proxy(lambda: app), pair.flags)
     assert swapping(app, pair).apply().get() == (0, 0)
 
     class Registered(celery.Task):  # type: ignore[misc]  # of type Any, as Celery has no types
         name = "registered"
-        _app = Proxy(lambda: app)  # as with an app that is the current one
+        _app = Proxy(lambda: app)  # as in a task of the current app
 
         def run(self) -> tuple[int, int]:
             before = pair.one.get()
@@ -362,12 +362,12 @@ def test_an_app_behind_a_proxy(app: celery.Celery, pair: Pair) -> None:
             return before, pair.two.get()
 
     task = Registered()
-    app._tasks.register(task)  # as app.tasks, which would bring the shared tasks of the other tests
+    app._tasks.register(task)  # not app.tasks, which would add the shared tasks of the other tests
     assert task.apply().get() == (1, 1)
 
 
 def test_an_exception_unpins(app: celery.Celery, pair: Pair) -> None:
-    """A task that raises, even what ends a process, leaves no pin."""
+    """A task that raises leaves no pin, even if it raises SystemExit."""
     pin_tasks(app, pair.flags)
 
     @app.task
@@ -385,17 +385,17 @@ def test_an_exception_unpins(app: celery.Celery, pair: Pair) -> None:
 
 
 def test_a_thousand_tasks_in_a_storm(app: celery.Celery, pair: Pair) -> None:
-    """Of 1,000 tasks that threads run while revisions are committed, none sees two of them."""
+    """Of 1,000 tasks that threads run while revisions are committed, none sees two revisions."""
     pin_tasks(app, pair.flags)
 
     @app.task
     def read() -> tuple[int, ...]:
         seen = [pair.one.get()]
-        turn.wait(0)  # a moment in which others run
+        turn.wait(0)  # lets other threads run
         return (*seen, pair.two.get(), pair.one.get())
 
     turn = threading.Event()
-    read.apply()  # as threads that were the first to use a task could find it half made
+    read.apply()  # if several threads use a task first, one can find it half made
     with Storm(pair), ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(lambda _: read.apply().get(), range(REQUESTS)))
     check_storm(answers)
@@ -410,6 +410,6 @@ def test_a_thousand_tasks_in_a_storm(app: celery.Celery, pair: Pair) -> None:
     ],
 )
 def test_wrong_arguments(app: celery.Celery, pair: Pair, options: dict[str, Any], message: str) -> None:
-    """An argument of another type is refused."""
+    """`pin_tasks()` raises DefinitionError for an argument of a wrong type."""
     with pytest.raises(dflag.DefinitionError, match=message):
         pin_tasks(**{"app": app, "registry": pair.flags, **options})

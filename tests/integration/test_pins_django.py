@@ -1,5 +1,5 @@
 """
-Requests of Django see one revision each, under WSGI and ASGI; the app's checks, command, page and start.
+Django requests see one revision each, under WSGI and ASGI; and the checks, command, page and start of the app.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _set_up() -> Iterator[None]:
 
 @pytest.fixture(name="pair")
 def _pair() -> Iterator[Pair]:
-    """Return two flags that are equal in each revision, and fail when a pin is left open."""
+    """Yield two flags that are equal in each revision, and fail if a pin is left open."""
     shop.pair = Pair()
     shop.flags = shop.pair.flags
     yield shop.pair
@@ -86,7 +86,7 @@ def _pair() -> Iterator[Pair]:
 
 def configured(**more: Any) -> override_settings:
     """
-    Return a block with other keys of the setting.
+    Return a context manager that sets further keys of the setting DFLAG.
     """
     return override_settings(DFLAG={"REGISTRY": f"{MODULE}:flags", **more})
 
@@ -168,7 +168,7 @@ def _for_staff(request: Any, path: str) -> Any:
 
 def _inside(get_response: Any) -> Any:
     """
-    Make a middleware that is synchronous alone, and sees the revision of the request before and after it.
+    Return a synchronous middleware that checks that it sees one revision before and after the view.
     """
 
     def middleware(request: Any) -> Any:
@@ -182,7 +182,7 @@ def _inside(get_response: Any) -> Any:
 
 def _outside(get_response: Any) -> Any:
     """
-    Make a middleware that is synchronous alone, and sees what a request has committed.
+    Return a synchronous middleware that checks that it sees the newest revision after the request.
     """
 
     def middleware(request: Any) -> Any:
@@ -198,7 +198,7 @@ def _outside(get_response: Any) -> Any:
 
 @pytest.mark.parametrize("view", [function, coroutine, streamed])
 def test_a_swap_is_seen_by_the_next_request(pair: Pair, view: Any) -> None:
-    """Under WSGI, a revision that is committed in the middle of a request shows in the next one."""
+    """Under WSGI, a request keeps its revision when another is committed; the next request sees the new one."""
     client = Client()
     for number in range(3):
         response: Any = client.get(f"/{view.__name__}")
@@ -212,7 +212,7 @@ def test_a_swap_is_seen_by_the_next_request(pair: Pair, view: Any) -> None:
 )
 @pytest.mark.parametrize("view", [function, coroutine, streamed_by_a_coroutine])
 def test_a_swap_is_seen_by_the_next_asynchronous_request(pair: Pair, view: Any, middleware: list[str]) -> None:
-    """Under ASGI as well, with views and other middlewares of both kinds."""
+    """Under ASGI, a request keeps its revision too, also with a synchronous view or another synchronous middleware."""
 
     async def main() -> None:
         client = AsyncClient()
@@ -227,13 +227,13 @@ def test_a_swap_is_seen_by_the_next_asynchronous_request(pair: Pair, view: Any, 
 
 
 def test_without_the_middleware_a_swap_is_seen(pair: Pair) -> None:
-    """What the other tests rely on: without the middleware a request sees the swap."""
+    """Without the middleware, a request sees a revision that is committed in its middle; other tests rely on this."""
     with override_settings(MIDDLEWARE=[]):
         assert Client().get("/function").json() == [0, 1]
 
 
 def test_the_pin_is_held_until_a_stream_is_closed(pair: Pair) -> None:
-    """The parts of a response, and what the view does when it is closed, see its revision; the server the newest."""
+    """A stream sees the request's revision in its parts and when it is closed, while the server sees the newest one."""
     middleware = integration.PinMiddleware(streamed)
     response = middleware(RequestFactory().get("/"))
     pair.swap()
@@ -263,7 +263,7 @@ def test_a_stream_of_a_coroutine_is_pinned_part_by_part(pair: Pair) -> None:
 
 
 def test_a_file_is_left_to_the_server(pair: Pair) -> None:
-    """A file is sent by the server as it is, and holds no pin."""
+    """A file response reaches the server unchanged and holds no pin."""
     response = integration.PinMiddleware(file)(RequestFactory().get("/"))
     check_unpinned()
     assert response.file_to_stream is not None
@@ -272,7 +272,7 @@ def test_a_file_is_left_to_the_server(pair: Pair) -> None:
 
 
 def test_an_exception_unpins(pair: Pair) -> None:
-    """A view that raises leaves no pin, in a handler of either kind."""
+    """A view that raises leaves no pin, under WSGI and under ASGI."""
     client = Client(raise_request_exception=True)
     with pytest.raises(RuntimeError, match="0"):
         client.get("/broken")
@@ -304,7 +304,7 @@ def test_a_cancelled_request_unpins(pair: Pair) -> None:
 
 
 def test_a_thousand_requests_in_a_storm(pair: Pair) -> None:
-    """Of 1,000 requests that are all under way while revisions are committed, none sees two of them."""
+    """Of 1,000 requests that are all under way while revisions are committed, none sees two revisions."""
 
     async def main() -> list[tuple[int, ...]]:
         shop.barrier = asyncio.Barrier(REQUESTS)
@@ -317,7 +317,7 @@ def test_a_thousand_requests_in_a_storm(pair: Pair) -> None:
 
 
 def test_the_header_says_the_revision(pair: Pair) -> None:
-    """A response says its revision when the setting says so, and never otherwise."""
+    """A response has X-Config-Revision if the setting has REVISION_HEADER, and by default has not."""
     pair.swap()
     with configured(REVISION_HEADER=True):
         client = Client()
@@ -349,7 +349,7 @@ def test_the_header_says_the_revision(pair: Pair) -> None:
     ],
 )
 def test_a_wrong_setting(pair: Pair, setting: Any, message: str) -> None:
-    """What the setting cannot mean is refused where it is needed, and found by the system check."""
+    """A wrong setting raises ImproperlyConfigured in the middleware and `start()`, and the system check reports it."""
     with override_settings(DFLAG=setting):
         with pytest.raises(ImproperlyConfigured, match=message):
             integration.PinMiddleware(function)
@@ -360,7 +360,7 @@ def test_a_wrong_setting(pair: Pair, setting: Any, message: str) -> None:
 
 
 def test_a_callable_makes_the_registry_once(pair: Pair) -> None:
-    """A registry that a callable returns is the same for the middleware, the page and the updater."""
+    """If REGISTRY is a callable, the page and the updater use the same registry."""
     shop.make = lambda: Pair().flags
     with override_settings(DFLAG={"REGISTRY": f"{MODULE}:make", "SOURCE": MemorySource({"one": "5"})}):
         integration.start()
@@ -369,7 +369,7 @@ def test_a_callable_makes_the_registry_once(pair: Pair) -> None:
 
 
 def test_a_class_of_flags(pair: Pair) -> None:
-    """A class of flags is taken where a registry is, and its instance is the same for the whole of a request."""
+    """REGISTRY may be a class of flags, whose `current()` is the same instance throughout a request."""
 
     class Settings(dflag.Flags):
         rate = dflag.dyn_int(50)
@@ -391,7 +391,7 @@ def test_a_class_of_flags(pair: Pair) -> None:
 
 
 def test_start_and_stop(pair: Pair) -> None:
-    """The updater of the setting starts once, with its options, and stops; it may start again."""
+    """`start()` starts the updater of the setting once, with its options, and again after `stop()`."""
     assert integration.start() is None
     source = MemorySource({"one": "many", "two": "7"})
     with configured(SOURCE=source), pytest.raises(dflag.UpdateError, match="one"):
@@ -420,9 +420,9 @@ def found() -> list[tuple[str, str]]:
 
 
 def test_checks_of_flags(pair: Pair) -> None:
-    """Flags that are past their date, and names that the environment cannot tell apart, are found."""
+    """The system checks report flags past their expiry date, and names that share an environment variable."""
     assert found() == []
-    today = datetime.date.today()  # noqa: DTZ011 - as the check has it
+    today = datetime.date.today()  # noqa: DTZ011 - the check uses the local date too
     yesterday = today - datetime.timedelta(1)
     pair.flags.dyn_bool("old.way", False, expires=yesterday, owner="team-a")
     pair.flags.dyn_bool("old-way", False, expires=today)
@@ -434,7 +434,7 @@ def test_checks_of_flags(pair: Pair) -> None:
 
 @pytest.mark.parametrize("running", [False, True])
 def test_checks_of_the_source(pair: Pair, tmp_path: Path, running: bool) -> None:
-    """Keys that no flag has, and values that flags refuse, are found in the source, whether it is followed or not."""
+    """The system checks report unknown keys and refused values of the source, whether the updater runs or not."""
     volume = ConfigMapVolume(tmp_path / "config")
     volume.write({"one": "many", "twoo": "2", "_example": "x", "spare.txt": "x"})
     options = {"on_bad_start": "skip", "ignore": ["_example", "*.txt"]}
@@ -452,7 +452,7 @@ def test_checks_of_the_source(pair: Pair, tmp_path: Path, running: bool) -> None
 
 @pytest.mark.parametrize("running", [False, True])
 def test_checks_of_rules(pair: Pair, running: bool) -> None:
-    """A rule that is refused is found as a bad value is, and a good one is no finding."""
+    """The system checks report a refused rule as they report a bad value, and do not report a good rule."""
     rules = "- when: {zone: a}\n  set: {one: 1}\n- set: {three: 3}\n"
     with configured(SOURCE=MemorySource({"_rules.yaml": rules}), OPTIONS={"on_bad_start": "skip"}):
         if running:
@@ -465,7 +465,7 @@ def test_checks_of_rules(pair: Pair, running: bool) -> None:
 
 
 def test_checks_without_the_volume(pair: Pair, tmp_path: Path) -> None:
-    """Where the source is not there, as when an image is built, nothing is found; what is no source is."""
+    """The system checks ignore a source that does not exist, as in an image build, but report a wrong SOURCE."""
     with configured(SOURCE=tmp_path / "nowhere"):
         assert found() == []
     with configured(SOURCE=5):
@@ -475,7 +475,7 @@ def test_checks_without_the_volume(pair: Pair, tmp_path: Path) -> None:
 
 
 def test_checks_across_flags(pair: Pair) -> None:
-    """A set that breaks a rule across flags is found, and the values in force stay."""
+    """The system checks report values of the source, and rules in it, that a registry validator refuses."""
 
     @pair.flags.validator
     def ordered(snapshot: dflag.Snapshot) -> None:
@@ -506,7 +506,7 @@ def run_command(*arguments: str) -> str:
 
 
 def test_the_command_knows_the_registry(pair: Pair, tmp_path: Path) -> None:
-    """The command works on the registry of the settings, and on another one that is given."""
+    """The command uses the registry of the setting, or another one that its arguments name."""
     assert "`two`" in run_command("docs")
     assert json.loads(run_command("schema"))["properties"].keys() == {"one", "two"}
     shop.other = dflag.FlagRegistry()
@@ -530,7 +530,7 @@ def test_the_command_knows_the_registry(pair: Pair, tmp_path: Path) -> None:
 
 
 def test_the_page(pair: Pair) -> None:
-    """The page, its files and its JSON work below the place where they are included."""
+    """The page, its files and its JSON work below the path at which a project includes them."""
     client = Client()
     page: Any = client.get("/flags/", headers={"Accept": "text/html"})
     assert page.headers["Content-Type"] == "text/html; charset=utf-8"
@@ -548,7 +548,7 @@ def test_the_page(pair: Pair) -> None:
 
 
 def test_setting_on_the_page(pair: Pair) -> None:
-    """Those whom the setting knows may set flags; bodies over the limit are refused."""
+    """A client that AUTHORIZE accepts may set flags, another gets 401; a body over the limit gets 413."""
     with configured(SOURCE=MemorySource({}), AUTHORIZE=f"{MODULE}:authorize", TITLE="Shop"):
         integration.start()
         client = Client(enforce_csrf_checks=True)
@@ -667,13 +667,13 @@ def manage(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_command_of_the_project(project: Path) -> None:
-    """A management command has no updater unless it is named or starts it, and its flags have their values then."""
+    """A management command has an updater, and the source's values, only if COMMANDS names it or it calls `start()`."""
     assert manage(project, "leave").stdout == "None 50\nrunning 60\n"
     assert manage(project, "follow").stdout == "running 60\nrunning 60\n"
 
 
 def test_manage_py_of_the_project(project: Path) -> None:
-    """The system checks find what the source holds, and the command takes its own arguments, status and help."""
+    """`manage.py check` reports faults of the source; `manage.py dflag` has its own arguments, exit status and help."""
     checked = manage(project, "check")
     assert checked.returncode == 0
     assert "dflag.W001" in checked.stderr
@@ -690,7 +690,7 @@ def test_manage_py_of_the_project(project: Path) -> None:
 @pytest.mark.untraced
 @pytest.mark.parametrize("name", SERVERS)
 def test_a_server_follows_the_source(project: Path, name: str) -> None:
-    """The process that serves has a running updater, under every server, and no other process of it has one."""
+    """Under every server, the serving process has a running updater; the process that reloads runserver has none."""
     command = SERVERS[name]
     if command[0] == "-m":
         pytest.importorskip(command[1])

@@ -1,5 +1,5 @@
 """
-Calls of gRPC see one revision each: of all four kinds, on threads and on an event loop.
+gRPC calls of all four kinds see one revision each, on threads and on an event loop.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ THREADS: Final = 20
 
 @pytest.fixture(name="pair")
 def _pair() -> Iterator[Pair]:
-    """Return two flags that are equal in each revision, and fail when a pin is left open."""
+    """Yield two flags that are equal in each revision, and fail if a pin is left open."""
     pair = Pair()
     yield pair
     assert eventually(lambda: not open_pins)  # a call may be over for its client before it is for the server
@@ -42,7 +42,7 @@ def _pair() -> Iterator[Pair]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _warmed_up() -> None:
-    """Have the library open what it never closes before the first test."""
+    """Make the library open the resources that it never closes, so that they are not a leak of the first test."""
     with served(Pair(), {}) as channel:
         grpc.channel_ready_future(channel).result(DEADLINE_SECONDS)
     asyncio.run(_warm_up_aio())
@@ -50,7 +50,7 @@ def _warmed_up() -> None:
 
 @pytest.fixture(autouse=True)
 def _quiet(caplog: pytest.LogCaptureFixture) -> None:
-    """Have no log record hold the server of a call that raised."""
+    """Disable the log of gRPC, whose records would keep the server of a call that raised alive."""
     caplog.set_level(logging.CRITICAL + 1, "grpc")
 
 
@@ -61,7 +61,7 @@ async def _warm_up_aio() -> None:
 
 def _handlers(methods: dict[str, Callable[..., Any]]) -> tuple[grpc.GenericRpcHandler, ...]:
     """
-    Make a service of methods, whose names begin with their kinds; messages are bytes.
+    Return the handlers of a service with these methods, whose names begin with their kinds; messages are bytes.
     """
     handlers = {
         name: getattr(grpc, f"{'_'.join(name.split('_')[:2])}_rpc_method_handler")(method)
@@ -75,7 +75,7 @@ def served(
     pair: Pair, methods: dict[str, Callable[..., Any]], *more: grpc.ServerInterceptor, **options: bool
 ) -> Iterator[grpc.Channel]:
     """
-    Serve methods on threads, and return a channel to them.
+    Serve methods on threads, and yield a channel to them.
     """
     with ThreadPoolExecutor(THREADS) as pool:
         server = grpc.server(pool, interceptors=[PinInterceptor(pair.flags, **options), *more])
@@ -94,7 +94,7 @@ async def aio_served(
     pair: Pair, methods: dict[str, Callable[..., Any]], **options: bool
 ) -> AsyncIterator[grpc.aio.Channel]:
     """
-    Serve methods on the running event loop, and return a channel to them.
+    Serve methods on the running event loop, and yield a channel to them.
     """
     with ThreadPoolExecutor(THREADS) as pool:
         server = grpc.aio.server(pool, interceptors=[AioPinInterceptor(pair.flags, **options)])
@@ -110,7 +110,7 @@ async def aio_served(
 
 def method(channel: Any, name: str) -> Any:
     """
-    Return what calls a method through a channel of either kind.
+    Return a callable that calls a method through a channel of either kind.
     """
     kind = "_".join(name.split("_")[:2])
     return getattr(channel, kind)(f"/{SERVICE}/{name}")
@@ -118,7 +118,7 @@ def method(channel: Any, name: str) -> Any:
 
 def numbers(*messages: bytes) -> list[int]:
     """
-    Read what the methods of these tests answer.
+    Return the numbers in the responses of the methods of these tests.
     """
     return [int(number) for message in messages for number in message.split()]
 
@@ -141,7 +141,7 @@ async def ask_aio(channel: grpc.aio.Channel, name: str) -> list[int]:
 
 def swapping(pair: Pair) -> dict[str, Callable[..., Any]]:
     """
-    Make a method of each kind that swaps once in its middle, on threads.
+    Return methods of each kind for threads, each of which commits a revision in its middle.
     """
 
     def unary_unary(request: bytes, _context: Any) -> bytes:
@@ -176,7 +176,7 @@ def swapping(pair: Pair) -> dict[str, Callable[..., Any]]:
 
 def aio_swapping(pair: Pair) -> dict[str, Callable[..., Any]]:
     """
-    Make methods of each kind that swap once in their middle, on an event loop.
+    Return methods of each kind for an event loop, each of which commits a revision in its middle.
     """
 
     async def unary_unary(request: bytes, _context: Any) -> bytes:
@@ -218,7 +218,7 @@ def aio_swapping(pair: Pair) -> dict[str, Callable[..., Any]]:
 
 @pytest.mark.parametrize("name", [*KINDS, "unary_stream_list"])
 def test_a_swap_is_seen_by_the_next_call(pair: Pair, name: str) -> None:
-    """On threads, a revision that is committed in the middle of a call shows in the next one."""
+    """On threads, a call keeps its revision when another is committed; the next call sees the new one."""
     with served(pair, swapping(pair)) as channel:
         for number in range(3):
             assert set(ask(channel, name)) == {number}
@@ -229,7 +229,7 @@ def test_a_swap_is_seen_by_the_next_call(pair: Pair, name: str) -> None:
     "name", [*KINDS, "unary_stream_written", "unary_unary_on_a_thread", "unary_stream_on_a_thread"]
 )
 def test_a_swap_is_seen_by_the_next_call_of_an_event_loop(pair: Pair, name: str) -> None:
-    """On an event loop, a revision that is committed in the middle of a call shows in the next one."""
+    """On an event loop, a call keeps its revision when another is committed; the next call sees the new one."""
 
     async def main() -> None:
         async with aio_served(pair, aio_swapping(pair)) as channel:
@@ -242,7 +242,7 @@ def test_a_swap_is_seen_by_the_next_call_of_an_event_loop(pair: Pair, name: str)
 
 class Noting(grpc.ServerInterceptor):  # type: ignore[misc]  # of type Any, as gRPC has no types
     """
-    Notes what the code of a server reads between the responses of a stream.
+    An interceptor that notes the values that it reads between the responses of a stream.
     """
 
     def __init__(self, pair: Pair) -> None:
@@ -262,7 +262,7 @@ class Noting(grpc.ServerInterceptor):  # type: ignore[misc]  # of type Any, as g
 
 
 def test_interceptors_behind_it_are_pinned(pair: Pair) -> None:
-    """What an interceptor further inside does sees the revision of the call, between responses too."""
+    """An interceptor after the pinning one sees the revision of the call, also between responses."""
     noting = Noting(pair)
     with served(pair, swapping(pair), noting) as channel:
         assert ask(channel, "unary_stream") == [0, 0]
@@ -270,7 +270,7 @@ def test_interceptors_behind_it_are_pinned(pair: Pair) -> None:
 
 
 def test_between_two_responses_the_server_is_not_pinned(pair: Pair) -> None:
-    """Code that runs a stream of responses sees the newest revision between two of them, in the same context."""
+    """Code that iterates over a stream of responses sees the newest revision between them, in the same context."""
     handler = grpc.unary_stream_rpc_method_handler(swapping(pair)["unary_stream"])
     pinned = PinInterceptor(pair.flags).intercept_service(lambda _details: handler, None).unary_stream
     responses = pinned(b"", None)
@@ -327,7 +327,7 @@ def test_concurrent_calls_have_their_own_revisions(pair: Pair) -> None:
 @pytest.mark.parametrize("way", ["raises", "aborts"])
 @pytest.mark.parametrize("kind", ["unary_unary", "unary_stream"])
 def test_a_call_that_fails_unpins(pair: Pair, kind: str, way: str) -> None:
-    """A call that raises or aborts leaves no pin, and says its revision all the same, beside its own metadata."""
+    """A call that raises or aborts leaves no pin, and still sends its revision, next to its own metadata."""
 
     def unary_unary(request: bytes, context: Any) -> bytes:
         context.set_trailing_metadata((("own", "1"),))
@@ -353,7 +353,7 @@ def test_a_call_that_fails_unpins(pair: Pair, kind: str, way: str) -> None:
 @pytest.mark.parametrize("way", ["raises", "aborts"])
 @pytest.mark.parametrize("kind", ["unary_unary", "unary_stream"])
 def test_a_call_of_an_event_loop_that_fails_unpins(pair: Pair, kind: str, way: str) -> None:
-    """The same holds on an event loop."""
+    """On an event loop, a call that raises or aborts leaves no pin, and still sends its revision."""
 
     async def unary_unary(request: bytes, context: Any) -> bytes:
         pair.swap()
@@ -379,7 +379,7 @@ def test_a_call_of_an_event_loop_that_fails_unpins(pair: Pair, kind: str, way: s
 
 
 def test_a_cancelled_call_unpins(pair: Pair) -> None:
-    """A stream whose client goes away sees its revision to the end, and leaves no pin."""
+    """A stream whose client cancels the call sees its revision to the end, and leaves no pin."""
     seen: list[int] = []
     ended = threading.Event()
 
@@ -405,7 +405,7 @@ def test_a_cancelled_call_unpins(pair: Pair) -> None:
 
 @pytest.mark.parametrize("kind", ["unary_unary", "unary_stream"])
 def test_a_cancelled_call_of_an_event_loop_unpins(pair: Pair, kind: str) -> None:
-    """A call whose client goes away while it waits sees its revision to the end, and leaves no pin."""
+    """A call that its client cancels while it waits sees its revision to the end, and leaves no pin."""
     seen: list[int] = []
 
     async def main() -> None:
@@ -442,7 +442,7 @@ def test_a_cancelled_call_of_an_event_loop_unpins(pair: Pair, kind: str) -> None
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_trailing_metadata_say_the_revision(pair: Pair, kind: str) -> None:
-    """The trailing metadata of a call say its revision when asked to, and never otherwise, on threads and on a loop."""
+    """With revision_header=True trailing metadata have the revision, on threads and on a loop; False leaves it out."""
 
     def said(call: Any) -> str | None:
         return dict(call.trailing_metadata() or ()).get("x-config-revision")
@@ -475,7 +475,7 @@ def test_the_trailing_metadata_say_the_revision(pair: Pair, kind: str) -> None:
 
 @pytest.mark.parametrize("name", ["unary_unary_on_a_thread", "unary_stream_on_a_thread", "unary_unary_setting"])
 def test_a_plain_function_of_an_event_loop_says_the_revision(pair: Pair, name: str) -> None:
-    """Its context has no metadata to read, so what the function sets stays alone."""
+    """A plain function on an event loop sends its revision, unless it sets metadata, which cannot be read."""
 
     def unary_unary_setting(request: bytes, context: Any) -> bytes:
         context.set_trailing_metadata((("mine", "1"),))
@@ -495,7 +495,7 @@ def test_a_plain_function_of_an_event_loop_says_the_revision(pair: Pair, name: s
 
 
 def test_an_unknown_method_stays_unknown(pair: Pair) -> None:
-    """A method that no service has is answered as without the interceptors."""
+    """A method that no service has is answered with UNIMPLEMENTED, as without the interceptors."""
     with served(pair, {}) as channel, pytest.raises(grpc.RpcError) as caught:
         ask(channel, "unary_unary")
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
@@ -513,7 +513,7 @@ def test_an_unknown_method_stays_unknown(pair: Pair) -> None:
 
 
 def test_a_thousand_calls_in_a_storm(pair: Pair) -> None:
-    """Of 1,000 calls that are all sent while revisions are committed, none sees two of them."""
+    """Of 1,000 calls that are all sent while revisions are committed, none sees two revisions."""
 
     def unary_stream(request: bytes, _context: Any) -> Iterator[bytes]:
         for _ in range(3):
@@ -528,7 +528,7 @@ def test_a_thousand_calls_in_a_storm(pair: Pair) -> None:
 
 
 def test_a_thousand_calls_of_an_event_loop_in_a_storm(pair: Pair) -> None:
-    """Of 1,000 calls that are all under way while revisions are committed, none sees two of them."""
+    """On an event loop, none of 1,000 calls that are under way while revisions are committed sees two revisions."""
 
     async def main() -> list[tuple[int, ...]]:
         barrier = asyncio.Barrier(REQUESTS)
@@ -560,6 +560,6 @@ def test_a_thousand_calls_of_an_event_loop_in_a_storm(pair: Pair) -> None:
 def test_wrong_arguments(
     pair: Pair, interceptor: type[Any], registry: Any, options: dict[str, Any], message: str
 ) -> None:
-    """An argument of another type is refused where the interceptor is made."""
+    """Both interceptors raise DefinitionError for an argument of a wrong type."""
     with pytest.raises(dflag.DefinitionError, match=message):
         interceptor(pair.flags if registry is ... else registry, **options)

@@ -38,14 +38,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture(name="pair")
 def _pair() -> Iterator[Pair]:
-    """Return two flags that are equal in each revision, and fail when a pin is left open."""
+    """Yield two flags that are equal in each revision, and fail if a pin is left open."""
     yield Pair()
     check_unpinned()
 
 
 def make_flask(pair: Pair, *, pinned: bool = True, revision_header: bool = False) -> flask.Flask:
     """
-    Make a Flask app that swaps in the middle of each request.
+    Return a Flask app that commits a revision in the middle of each request.
     """
     app = flask.Flask(__name__)
 
@@ -93,7 +93,7 @@ def make_flask(pair: Pair, *, pinned: bool = True, revision_header: bool = False
 
 @pytest.mark.parametrize("path", ["function", "streamed", "closed"])
 def test_a_swap_is_seen_by_the_next_request(pair: Pair, path: str) -> None:
-    """A revision that is committed in the middle of a request shows in the next one, however the body is made."""
+    """However its body is made, a request keeps its revision when another is committed; the next request sees that."""
     client = make_flask(pair).test_client()
     for number in range(3):
         with client.get(f"/{path}") as answer:
@@ -102,7 +102,7 @@ def test_a_swap_is_seen_by_the_next_request(pair: Pair, path: str) -> None:
 
 
 def test_without_the_middleware_a_swap_is_seen(pair: Pair) -> None:
-    """What the other tests rely on: an app without the middleware sees the swap."""
+    """Without the middleware, a request sees a revision that is committed in its middle; other tests rely on this."""
     assert make_flask(pair, pinned=False).test_client().get("/function").get_json() == [0, 1]
 
 
@@ -117,7 +117,7 @@ def environ() -> WSGIEnvironment:
 
 def start(_status: str, _headers: list[tuple[str, str]], _exc_info: Any = None, /) -> Any:
     """
-    Begin a response of which nobody hears.
+    Accept the start of a response, and ignore it.
     """
 
 
@@ -130,7 +130,7 @@ def opened(app: WSGIApplication) -> Any:
 
 def generating(pair: Pair) -> WSGIApplication:
     """
-    Make an app whose body is a generator that swaps between its parts.
+    Return an app whose body is a generator that commits a revision after each part.
     """
 
     def app(_environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -147,7 +147,7 @@ def generating(pair: Pair) -> WSGIApplication:
 
 
 def test_between_two_parts_the_server_is_not_pinned(pair: Pair) -> None:
-    """The code that makes a body sees its revision to the end; the server, in the same context, sees the newest."""
+    """The code that makes a body sees one revision to the end; the server, in the same context, sees the newest."""
     body = opened(generating(pair))
     seen = []
     for part in body:
@@ -159,7 +159,7 @@ def test_between_two_parts_the_server_is_not_pinned(pair: Pair) -> None:
 
 
 def test_the_pin_is_held_until_the_body_is_closed(pair: Pair) -> None:
-    """The pin is open while a response is, closed with it, and what the app does when it is closed sees it too."""
+    """The pin stays open until the server closes the body, whose `close()` still sees the request's revision."""
     seen: list[int] = []
 
     class Body:
@@ -180,7 +180,7 @@ def test_the_pin_is_held_until_the_body_is_closed(pair: Pair) -> None:
 
 
 def test_a_body_that_fails_to_close_unpins(pair: Pair) -> None:
-    """An app that raises when its response is closed leaves no pin, and the server hears of it."""
+    """If the `close()` of a body raises, the server gets the exception and no pin is left."""
 
     class Body(list[bytes]):
         def close(self) -> None:
@@ -193,7 +193,7 @@ def test_a_body_that_fails_to_close_unpins(pair: Pair) -> None:
 
 
 def test_each_call_in_another_thread(pair: Pair) -> None:
-    """A response may be made, iterated over and closed by different threads, each with a context of its own."""
+    """A response keeps its revision when different threads make it, iterate over it and close it."""
     body = opened(generating(pair))
     seen: list[bytes] = []
     for call in (lambda: seen.append(next(body)),) * 3 + (body.close,):
@@ -232,7 +232,7 @@ def test_an_exception_unpins(pair: Pair) -> None:
 
 
 def test_a_dropped_response_unpins(pair: Pair) -> None:
-    """A response that a server never closes leaves no pin once it is gone, in whatever context."""
+    """A response that the server never closes leaves no pin once it is collected, even if another context read it."""
     body = opened(generating(pair))
     contextvars.copy_context().run(next, body)
     del body
@@ -241,12 +241,12 @@ def test_a_dropped_response_unpins(pair: Pair) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of forks beside threads
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of forks while threads run
 def test_a_child_that_is_forked_in_a_request_has_live_values(pair: Pair) -> None:
-    """A pool of processes, which lives on after the request that starts it, is not left with its revision."""
+    """A child that is forked in a request, as for a pool of processes, sees live values, not the request's revision."""
 
     def run() -> None:
-        assert pair.one.get() == 1  # what was in force at the fork, and not what was pinned
+        assert pair.one.get() == 1  # the value in force at the fork, not the pinned one
         assert pair.swap() == pair.one.get() == 2
         check_unpinned()
 
@@ -260,7 +260,7 @@ def test_a_child_that_is_forked_in_a_request_has_live_values(pair: Pair) -> None
 
 
 def test_other_context_variables_are_the_servers(pair: Pair) -> None:
-    """What an app sets for itself in the context stays there, as without the middleware."""
+    """A context variable that an app sets stays set after the request, as without the middleware."""
     variable = contextvars.ContextVar("variable", default="outside")
 
     def app(_environ: WSGIEnvironment, _start_response: StartResponse) -> Iterable[bytes]:
@@ -272,7 +272,7 @@ def test_other_context_variables_are_the_servers(pair: Pair) -> None:
 
 
 def test_it_keeps_to_the_standard(pair: Pair) -> None:
-    """The validator of the standard library has no objection, on either side of the middleware."""
+    """The validator of the standard library finds no violation of WSGI on either side of the middleware."""
     made = environ()
     made["QUERY_STRING"] = ""
     statuses: list[str] = []
@@ -289,7 +289,7 @@ def test_it_keeps_to_the_standard(pair: Pair) -> None:
 
 
 def test_the_header_says_the_revision(pair: Pair) -> None:
-    """A response says its revision when asked to, beside its own headers, and never otherwise."""
+    """With revision_header=True, a response has X-Config-Revision next to its own headers; by default it has not."""
     pair.swap()
     client = Client(make_flask(pair, revision_header=True))
     for path in ("/function", "/streamed", "/nowhere"):
@@ -307,7 +307,7 @@ def test_the_header_says_the_revision(pair: Pair) -> None:
 @contextlib.contextmanager
 def served(app: WSGIApplication) -> Iterator[str]:
     """
-    Serve an app by the standard library, and return its address.
+    Serve an app with the standard library, and yield its address.
     """
 
     class Handler(WSGIRequestHandler):
@@ -325,7 +325,7 @@ def served(app: WSGIApplication) -> Iterator[str]:
 
 
 def test_the_server_still_tells_the_length(pair: Pair) -> None:
-    """A server that derives the length of a response from a body of one part still does."""
+    """A server that derives Content-Length from a body of one part still does so behind the middleware."""
 
     def app(_environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         start_response("200 OK", [])
@@ -339,7 +339,7 @@ def test_the_server_still_tells_the_length(pair: Pair) -> None:
 
 
 def test_a_file_goes_to_the_server_as_it_is(pair: Pair) -> None:
-    """What the server's file wrapper made reaches the server unchanged, so that it can send the file itself."""
+    """A body made by the server's file wrapper reaches the server unchanged, so that the server can send the file."""
     wrappers: list[FileWrapper] = []
 
     def app(made: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -385,7 +385,7 @@ def test_a_client_that_leaves_unpins(pair: Pair) -> None:
 
 
 def test_a_thousand_responses_in_a_storm(pair: Pair) -> None:
-    """Of 1,000 responses that are all under way while revisions are committed, none sees two of them."""
+    """Of 1,000 responses that are all under way while revisions are committed, none sees two revisions."""
 
     def app(_environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         start_response("200 OK", [])
@@ -399,7 +399,7 @@ def test_a_thousand_responses_in_a_storm(pair: Pair) -> None:
     with Storm(pair):
         for number in range(REQUESTS):
             if number % 10 == 0:
-                pair.swap()  # beside the storm, which may not have its turn so soon
+                pair.swap()  # in addition to the storm, whose thread may not run soon enough
             bodies.append(opened(pinned))
             answers.append([next(bodies[-1])])
         for _ in range(5):
@@ -411,7 +411,7 @@ def test_a_thousand_responses_in_a_storm(pair: Pair) -> None:
 
 
 def test_a_thousand_requests_on_threads_in_a_storm(pair: Pair) -> None:
-    """Of 1,000 requests to Flask, each on a thread of its own while revisions are committed, none sees two of them."""
+    """Of 1,000 requests to Flask, each on its own thread while revisions are committed, none sees two revisions."""
     barrier = threading.Barrier(REQUESTS)
     app = flask.Flask(__name__)
 
@@ -469,7 +469,7 @@ assert not open_pins
 
 @pytest.mark.parametrize("library", PATCHES)
 def test_green_threads_have_their_own_revisions(library: str) -> None:
-    """Of 100 requests on green threads, which take turns in the middle of each, every one sees its own revision."""
+    """Each of 100 requests on green threads, which switch in the middle of requests, sees one revision of its own."""
     if importlib.util.find_spec(library) is None:
         pytest.skip(f"needs {library}")
     result = run_python(f"{PATCHES[library]}\nfrom {library} import spawn\n{GREEN}", warnings="ignore")
@@ -481,6 +481,6 @@ def test_green_threads_have_their_own_revisions(library: str) -> None:
     [(None, {}, "expected registry as"), (..., {"revision_header": 1}, "expected revision_header as True or False")],
 )
 def test_wrong_arguments(pair: Pair, registry: Any, options: dict[str, Any], message: str) -> None:
-    """An argument of another type is refused where the middleware is made."""
+    """`PinMiddleware` raises DefinitionError for an argument of a wrong type."""
     with pytest.raises(dflag.DefinitionError, match=message):
         PinMiddleware(generating(pair), pair.flags if registry is ... else registry, **options)
