@@ -541,7 +541,7 @@ def test_an_asgi_client_that_goes_is_counted_out(flags: dflag.FlagRegistry) -> N
 
 
 def test_a_request_for_a_stream_that_is_given_up_holds_no_place(flags: dflag.FlagRegistry) -> None:
-    """A request for a stream that is cancelled before the app answers leaves no listener at the registry."""
+    """A request for a stream that is cancelled before the app answers leaves no listener in the registry."""
     begun, end = threading.Event(), threading.Event()
 
     def slow(_headers: object) -> str:
@@ -632,7 +632,7 @@ def test_streams_are_bounded(flags: dflag.FlagRegistry, monkeypatch: pytest.Monk
 
 
 def test_a_client_that_has_sent_more_is_counted_out(flags: dflag.FlagRegistry) -> None:
-    """The server notices that a client has gone even if the client sent data after its request, which nobody reads."""
+    """The server ends the stream of a client that has gone, even if the client sent unread data after its request."""
     with start_http_server(0, flags, ofrep=True) as server:
         with socket.create_connection(("127.0.0.1", server.port), DEADLINE_SECONDS) as client:
             client.sendall(b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % EVENTS.encode() + b"x" * 20_000)
@@ -671,7 +671,7 @@ def test_streams_that_open_at_once_are_bounded(flags: dflag.FlagRegistry, monkey
 
 
 def test_streams_end_with_the_server(flags: dflag.FlagRegistry) -> None:
-    """`close()` of the server ends its streams at once, and leaves no thread and no listener at the registry."""
+    """`close()` of the server ends its streams at once, and leaves no thread and no listener in the registry."""
     server = start_http_server(0, flags, ofrep=True)
     with contextlib.closing(Events(server.port, EVENTS)) as events:
         events.next()
@@ -747,7 +747,7 @@ def schema_of(name: str) -> Draft202012Validator:
 
 @pytest.mark.skipif(not CONFORMANCE, reason="DFLAG_CONFORMANCE leads to no public suites")
 def test_each_answer_is_as_published(flags: dflag.FlagRegistry) -> None:
-    """Every kind of answer, and an event, match the published schema of the protocol."""
+    """Every kind of answer and event matches the published schema of the protocol."""
     app = make_wsgi_app(flags, ofrep=True)
     for context in ({}, {"context": {"targetingKey": "acme"}}, {"context": {"tenant": 5}}):
         schema_of("bulkEvaluationSuccess").validate(post(app, BULK, context).json)

@@ -92,7 +92,7 @@ main(process.argv[2]);
 
 @pytest.mark.timeout(90)
 def test_the_clients_for_javascript(tmp_path: Path) -> None:
-    """The JavaScript providers for browsers and servers get values and error codes, and the browser's gets a change."""
+    """Both JavaScript providers get values and error codes, and the one for browsers gets a change from the stream."""
     install(tmp_path, "web-sdk", "ofrep-web-provider", "server-sdk", "ofrep-provider", "core")
     (tmp_path / "program.js").write_text(PROGRAM)
     flags = dflag.FlagRegistry()

@@ -292,7 +292,7 @@ def key_values(flags: dflag.FlagRegistry, flag: dflag.DynamicFlag[Any], *values:
 
 @pytest.fixture(name="rate")
 def _rate(flags: dflag.FlagRegistry) -> dflag.DynamicFlag[int]:
-    """Return a flag with one value for a tenant, and another for a share that is nearly all other tenants."""
+    """Return a flag with one value for a tenant, and another for a share of nearly all other tenants."""
     flags.dyn_int("other", 1)
     flags.apply({"other": "2"}, source="rules")
     rate = flags.dyn_int("rate", 50, by="tenant")
@@ -561,7 +561,7 @@ def test_a_provider_that_comes_while_the_last_one_stops_the_updater(
 
 
 def test_a_provider_that_cannot_start_uses_no_updater(flags: dflag.FlagRegistry) -> None:
-    """A provider whose `initialize()` raised does not use the updater: the shutdown of the only other one stops it."""
+    """If the `initialize()` of one provider raised, the shutdown of the other one still stops their updater."""
     flags.dyn_int("rate", 50)
     source = MemorySource({"rate": "many"})
     updater = dflag.Updater(flags, source)
@@ -717,7 +717,7 @@ def test_arguments_are_checked(arguments: tuple[Any, ...]) -> None:
 
 
 def test_the_sdk_that_is_installed_emits_ready_itself() -> None:
-    """The installed SDK calls `initialize()` from code that names PROVIDER_READY, by which the provider knows it."""
+    """The installed SDK calls `initialize()` from code that names PROVIDER_READY, which the provider looks for."""
     assert "PROVIDER_READY" in ProviderRegistry._run_initialize.__code__.co_names
 
 

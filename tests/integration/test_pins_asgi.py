@@ -405,7 +405,7 @@ def test_a_websocket_connection(pair: Pair, websockets: bool) -> None:
 
 @pytest.mark.parametrize("make", [starlette, fast])
 def test_the_header_says_the_revision(pair: Pair, make: Callable[[Pair], App]) -> None:
-    """With revision_header=True, a response has X-Config-Revision next to its own headers; by default it has not."""
+    """A response has X-Config-Revision next to its own headers with revision_header=True, and lacks it by default."""
     pair.swap()
     pinned = TestClient(PinMiddleware(make(pair), pair.flags, revision_header=True))
     for _ in range(2):

@@ -173,7 +173,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
-            start_new_session=True,  # a group with the processes of the pool, which can be killed
+            start_new_session=True,  # so that the worker and its pool can be killed as a group
             env={**os.environ, "C_FORCE_ROOT": "1"},  # it warns if it runs as root
         )
         watchdog = threading.Timer(START_SECONDS, os.killpg, (self._process.pid, signal.SIGKILL))

@@ -212,7 +212,7 @@ def test_a_swap_is_seen_by_the_next_request(pair: Pair, view: Any) -> None:
 )
 @pytest.mark.parametrize("view", [function, coroutine, streamed_by_a_coroutine])
 def test_a_swap_is_seen_by_the_next_asynchronous_request(pair: Pair, view: Any, middleware: list[str]) -> None:
-    """Under ASGI, a request keeps its revision too, also with a synchronous view or another synchronous middleware."""
+    """Under ASGI, a request keeps its revision if another is committed, also with a synchronous view or middleware."""
 
     async def main() -> None:
         client = AsyncClient()
@@ -317,7 +317,7 @@ def test_a_thousand_requests_in_a_storm(pair: Pair) -> None:
 
 
 def test_the_header_says_the_revision(pair: Pair) -> None:
-    """A response has X-Config-Revision if the setting has REVISION_HEADER, and by default has not."""
+    """A response has X-Config-Revision if the setting has REVISION_HEADER, and lacks it by default."""
     pair.swap()
     with configured(REVISION_HEADER=True):
         client = Client()

@@ -125,7 +125,7 @@ def numbers(*messages: bytes) -> list[int]:
 
 def ask(channel: grpc.Channel, name: str) -> list[int]:
     """
-    Call a method, and return all that it answers.
+    Call a method, and return all numbers that it answers.
     """
     answer = method(channel, name)(iter([b""] * 2) if name.startswith("stream") else b"", timeout=DEADLINE_SECONDS)
     return numbers(answer) if isinstance(answer, bytes) else numbers(*answer)
@@ -133,7 +133,7 @@ def ask(channel: grpc.Channel, name: str) -> list[int]:
 
 async def ask_aio(channel: grpc.aio.Channel, name: str) -> list[int]:
     """
-    Call a method, and return all that it answers.
+    Call a method, and return all numbers that it answers.
     """
     call = method(channel, name)(iter([b""] * 2) if name.startswith("stream") else b"", timeout=DEADLINE_SECONDS)
     return numbers(*[message async for message in call]) if "_stream" in name else numbers(await call)
@@ -475,7 +475,7 @@ def test_the_trailing_metadata_say_the_revision(pair: Pair, kind: str) -> None:
 
 @pytest.mark.parametrize("name", ["unary_unary_on_a_thread", "unary_stream_on_a_thread", "unary_unary_setting"])
 def test_a_plain_function_of_an_event_loop_says_the_revision(pair: Pair, name: str) -> None:
-    """A plain function on an event loop sends its revision, unless it sets metadata, which cannot be read."""
+    """A plain function on an event loop sends its revision, but only its own trailing metadata if it sets any."""
 
     def unary_unary_setting(request: bytes, context: Any) -> bytes:
         context.set_trailing_metadata((("mine", "1"),))

@@ -93,7 +93,7 @@ def make_flask(pair: Pair, *, pinned: bool = True, revision_header: bool = False
 
 @pytest.mark.parametrize("path", ["function", "streamed", "closed"])
 def test_a_swap_is_seen_by_the_next_request(pair: Pair, path: str) -> None:
-    """However its body is made, a request keeps its revision when another is committed; the next request sees that."""
+    """Only the next request sees a revision that a function, a stream or a close handler commits during a request."""
     client = make_flask(pair).test_client()
     for number in range(3):
         with client.get(f"/{path}") as answer:
@@ -130,7 +130,7 @@ def opened(app: WSGIApplication) -> Any:
 
 def generating(pair: Pair) -> WSGIApplication:
     """
-    Return an app whose body is a generator that commits a revision after each part.
+    Return a pinned app whose body is a generator that commits a revision after each part.
     """
 
     def app(_environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -289,7 +289,7 @@ def test_it_keeps_to_the_standard(pair: Pair) -> None:
 
 
 def test_the_header_says_the_revision(pair: Pair) -> None:
-    """With revision_header=True, a response has X-Config-Revision next to its own headers; by default it has not."""
+    """A response has X-Config-Revision next to its own headers with revision_header=True, and lacks it by default."""
     pair.swap()
     client = Client(make_flask(pair, revision_header=True))
     for path in ("/function", "/streamed", "/nowhere"):
