@@ -58,13 +58,13 @@ def parse(
         fresh: Flags that were declared just now. Their keys are new, and the freeze does not apply to them yet.
     """
     values, known = reading.values, base.reading.values
-    anew = reading.secret and not base.reading.secret  # if so, parse all keys, to make their flags secret
+    newly_secret = reading.secret and not base.reading.secret  # if so, parse all keys, to make their flags secret
     new = [
         key
         for key, raw in values.items()
         # File contents are bytes, compared here without a call: refresh() takes 1.20 bare readings instead of 1.24.
         if (
-            anew
+            newly_secret
             or (old := known.get(key)) is None
             or (raw != old if type(raw) is type(old) is bytes else _differ(old, raw))
         )
@@ -82,9 +82,12 @@ def parse(
     elif new or gone or added or on_other_lines or rules is NO_RULES:  # the rules may have been ignored before
         from dflag._rule_layers import read_rules  # already imported by an updater
 
-        rules = read_rules(store, values, rules, reading.locate, secret=reading.secret, anew=anew, fresh=added)
-        for flag in [flag for valid in rules.good for flag in (*valid.values, *valid.members)] if anew else ():
-            conceal(flag)
+        rules = read_rules(
+            store, values, rules, reading.locate, secret=reading.secret, newly_secret=newly_secret, fresh=added
+        )
+        for valid in rules.good if newly_secret else ():
+            for flag in (*valid.values, *valid.members):
+                conceal(flag)
     is_same_text = not new and not gone and base.revision is not None
     is_restated = is_same_text and (bool(on_other_lines) or reading.secret != base.reading.secret)
     if is_same_text and not is_restated and rules is base.rules:
@@ -271,7 +274,7 @@ def resolve_all(
         plan: Makes the transactions for the trial of rules; None to base them on the values in force.
     """
     plan = plan or store.plan
-    if any(each.state.rules.raw is not None and each.state.rules.is_to_be_tried for each in parsed):
+    if any(each.state.rules.raw is not None and each.state.rules.needs_trial for each in parsed):
         plan = partial(_plan_on_top, plan, [edit for each in parsed for edit in _plain_edits(store, each)])
     return [_resolve(store, each, plan, contexts.get(each.name), excluded) for each in parsed]
 

@@ -50,7 +50,7 @@ class Checkpoint:
             store.frozen = self._frozen
             for flag, specification in self._specifications.items():
                 restore_flag(flag, specification)
-            self._sources.bring_back(self._kept)
+            self._sources.restore(self._kept)
             store.outdate()
         del replaced  # outside the lock, because this may run a user's code
         transaction = store.turns.run(self._try_to_restore)

@@ -92,7 +92,7 @@ class Feed:
         self.token: object = None  # the result of the source's probe before the last reading
         self._drained_token: object = None  # the token when the watch last took its events
         self.dirty = True
-        self.is_to_invalidate = False  # at the next look: only the thread that reads calls the source
+        self.must_invalidate = False  # at the next look: only the thread that reads calls the source
         self.changes = 0  # how many readings have changed values
         self.counted: Results | None = None  # set once the results are counted for another updater
         self.failures = 0  # failures to read it, to look at it, or to follow it in a forked child
@@ -109,8 +109,8 @@ class Feed:
         """
         Read the source if it may have changed; return whether a read was tried. Note a failure.
         """
-        if self.is_to_invalidate:
-            self.is_to_invalidate = False
+        if self.must_invalidate:
+            self.must_invalidate = False
             self.dirty = True  # again: a look that began before refresh() may have cleared it
             self.ask("invalidate", self.source.invalidate, None)
         # Probe before reading, so that the next look sees a change meanwhile. A new token if the probe raises.

@@ -96,18 +96,18 @@ class Table:
         fallback: The value without a key.
         like: Another table, whose functions are reused if it is made of the same values.
         finders: The functions that find a key, if several rules together give its value.
-        beneath: The values below, which *finders* combine with the values for keys.
+        below: The values below, which *finders* combine with the values for keys.
 
     Attributes:
         lookup: How to find the value of a key.
         match: Finds the `KeyedValue` of a key; returns None for a key without one.
         layers: The `KeyedValue` objects of each layer, the highest layer first. Within a layer a later one wins.
-        beneath: For a map, the values below, which are combined with the values for keys.
+        below: For a map, the values below, which are combined with the values for keys.
 
     Thread safety: any thread, lock-free.
     """
 
-    __slots__ = ("beneath", "layers", "lookup", "match")
+    __slots__ = ("below", "layers", "lookup", "match")
 
     def __init__(
         self,
@@ -115,10 +115,10 @@ class Table:
         fallback: Any,
         like: Table | None = None,
         finders: Finders | None = None,
-        beneath: Sequence[object] = (),
+        below: Sequence[object] = (),
     ) -> None:
         self.layers: Final = tuple(layers)
-        self.beneath: Final = tuple(beneath)
+        self.below: Final = tuple(below)
         self.match: Callable[[str], KeyedValue | None]
         find: Callable[..., Any]
         if finders is not None:
@@ -140,7 +140,7 @@ class Table:
         """
         Return whether another table is made of the same values for keys.
         """
-        return _are_same(self.layers, other.layers) and _are_same(self.beneath, other.beneath)
+        return _are_same(self.layers, other.layers) and _are_same(self.below, other.below)
 
     def value_for(self, key: str) -> Any:
         """

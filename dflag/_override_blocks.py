@@ -27,7 +27,7 @@ class OverrideBlocks:
     def enter(self, before: Before) -> None:
         self._blocks.append(before)
 
-    def to_bring_back(self, before: Before) -> Before:
+    def to_restore(self, before: Before) -> Before:
         """
         Return the overrides that an open block restores now, without the flags that a later block overrides too.
         """

@@ -100,7 +100,7 @@ class RuleFollower:
         """
         Check the health and, after a reading, the facts; return the sources whose rules must be resolved again.
 
-        After this call these rules count as resolved, unless `put_back` is called.
+        After this call these rules count as resolved, unless `mark_unresolved` is called.
 
         Args:
             commit_number: The number of the last commit. If it has changed, refused rules are tried again.
@@ -124,7 +124,7 @@ class RuleFollower:
         self._dirty.clear()
         return due
 
-    def put_back(self, names: Iterable[str]) -> None:
+    def mark_unresolved(self, names: Iterable[str]) -> None:
         """
         Record that the rules of some sources were not resolved after all.
         """

@@ -85,7 +85,7 @@ class RuleContext:
         """
         return RuleMemory(dict(self._latest), dict(self._reverted), dict(self._reported), self.next_look)
 
-    def bring_back(self, memory: RuleMemory | None) -> None:
+    def restore(self, memory: RuleMemory | None) -> None:
         """
         Restore *memory*, and so forget everything since; with None forget everything.
         """
@@ -216,7 +216,7 @@ def read_rules(
     locate: Callable[[str], str],
     *,
     secret: bool,
-    anew: bool = False,
+    newly_secret: bool = False,
     fresh: Collection[Flag[Any]] = (),
 ) -> RuleSet:
     """
@@ -228,7 +228,8 @@ def read_rules(
         base: The previous rules. An unchanged text or rule is not parsed again.
         locate: Returns the place of a key.
         secret: Whether the whole source is secret.
-        anew: Whether to parse an unchanged text again.
+        newly_secret: Whether the source was not secret before. If so, an unchanged text is parsed again, and the
+            flags of all rules become secret.
         fresh: Flags that were declared just now.
 
     Returns:
@@ -239,17 +240,17 @@ def read_rules(
         return NO_RULES
     key = keys[0]
     raw, listing, faults, spots = values[key], base.listing, dict(base.bad_text), dict(base.spots)
-    if anew or _is_to_be_read(raw, base):
-        earlier = _without_texts(base.bad_text) if anew else base.bad_text
+    if newly_secret or _must_be_read(raw, base):
+        earlier = _without_texts(base.bad_text) if newly_secret else base.bad_text
         listing, faults, spots = _read(raw, base._replace(bad_text=earlier), key, locate(key), secret=secret)
-    kept = base.bad if key in faults and not anew else {}
+    kept = base.bad if key in faults and not newly_secret else {}
     if len(keys) > 1:
         faults[keys[1]] = FlagValueError(keys[1], f"expected rules under one key, found some also under {key!r}")
     validation = _Validation(store, base, locate(key), kept, secret=secret, fresh=fresh)
     return validation.hold(base, raw, listing, faults, spots)
 
 
-def _is_to_be_read(raw: Raw, base: RuleSet) -> bool:
+def _must_be_read(raw: Raw, base: RuleSet) -> bool:
     return (
         base.raw is None
         or type(raw) is not type(base.raw)
@@ -505,7 +506,7 @@ def try_rules(
         held: The plain values of the source.
         plan: Returns the transaction for edits, on top of the plain values of all readings that are committed together.
     """
-    if not rules.is_to_be_tried:
+    if not rules.needs_trial:
         return rules
     # If the plain values alone are refused, no rule is to blame.
     if rules.usable is None and (not rules.good or store.refusal(plan(())) is not None):

@@ -148,7 +148,7 @@ class RuleSet(NamedTuple):
         return [valid for valid in self.usable or () if RULE_PREFIX + valid.name in self.refused_together]
 
     @property
-    def is_to_be_tried(self) -> bool:
+    def needs_trial(self) -> bool:
         """
         Whether rules must be tried against the registry validators: all of them, or again those that were refused.
         """

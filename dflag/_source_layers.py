@@ -230,7 +230,7 @@ class SourceLayers:
             {name: context.keep() for name, context in self._contexts.items()},
         )
 
-    def bring_back(self, kept: Kept) -> None:
+    def restore(self, kept: Kept) -> None:
         """
         Restore the ranks of the sources, the record of reported keys, and the memories of rules.
 
@@ -247,7 +247,7 @@ class SourceLayers:
         self._below_arguments.update(kept.below_arguments)
         self.reports.unknown = kept.reported.copy()
         for name, context in self._contexts.items():  # all, because an updater can hold a context that was made since
-            context.bring_back(kept.memories.get(name))
+            context.restore(kept.memories.get(name))
         self._rank_all()
 
     def cells_of(self, kept: Kept) -> list[tuple[Cell, SourceState]]:
@@ -403,7 +403,7 @@ class SourceLayers:
             if name not in self._states:
                 self.add(name)
             if name not in followed and not reading.values.keys().isdisjoint(RULES_KEYS):
-                self.reports.log_rules_left_alone(name, reading.values)
+                self.reports.log_ignored_rules(name, reading.values)
             base = self.state(name)
             parsed.append(parse(self._store, name, base, reading, with_rules=name in followed, fresh=fresh))
         return resolve_all(self._store, parsed, self._contexts)

@@ -56,7 +56,7 @@ class SourceReports:
         self._retired: Final[set[str]] = set()  # the retired keys that were found
         self._waiting: dict[str, Any] = {}  # the values of static flags that wait for a restart, by name
 
-    def log_rules_left_alone(self, name: str, values: Mapping[str, Raw]) -> None:
+    def log_ignored_rules(self, name: str, values: Mapping[str, Raw]) -> None:
         """
         Log, once for each source, that its rules are ignored.
         """
@@ -90,7 +90,7 @@ class SourceReports:
                 for unknown in unknown_keys(outcome.newly_unknown, self._store.flags, name):
                     logger.warning("%s", unknown)
             self._log_retired(source, outcome, states.get(name))
-            if outcome.refused_anew:
+            if outcome.newly_refused:
                 logger.warning("nothing of %s was applied: %s", source, outcome.refusal)
             for key in outcome.healed:
                 has_name = key in self._store.flags or key.startswith(RULE_PREFIX)  # otherwise the key of a map

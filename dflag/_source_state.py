@@ -113,7 +113,7 @@ class Results(NamedTuple):
         result: ReloadResult | None = None
         if outcome.applied:
             result = "partial" if outcome.rejected else "applied"
-        elif outcome.refused_anew or outcome.newly_rejected:
+        elif outcome.newly_refused or outcome.newly_rejected:
             result = "refused"
         is_last_shown = self.shown is self.last_applied
         # If the revision in force is shown, a refused reading does not replace it. If the revision of a refused reading
@@ -125,7 +125,7 @@ class Results(NamedTuple):
             last_applied=outcome.revision if outcome.in_force else self.last_applied,
             refusal=outcome.refusal,
             reloads=self.reloads if result is None else {**self.reloads, result: self.reloads[result] + 1},
-            errors=self.errors + len(outcome.newly_rejected) + outcome.refused_anew,
+            errors=self.errors + len(outcome.newly_rejected) + outcome.newly_refused,
             warnings=self.warnings + len(outcome.newly_unknown),
             rejected_texts=outcome.rejected_texts,
             rejected=outcome.rejected if keep is None else self.rejected,
@@ -291,7 +291,7 @@ class Outcome(NamedTuple):
         rejected_texts: The texts of all bad values, by key.
         refusal: The reason why nothing was applied, otherwise None: a registry validator refuses the reading, or a
             value is bad and the updater is atomic.
-        refused_anew: Whether a registry validator refused the reading, for another reason than before.
+        newly_refused: Whether a registry validator refused the reading, for another reason than before.
         is_interim: As in `ApplyOptions`.
     """
 
@@ -309,7 +309,7 @@ class Outcome(NamedTuple):
     is_accepted_again: bool
     rejected_texts: Mapping[str, Raw | str]
     refusal: str | None
-    refused_anew: bool
+    newly_refused: bool
     is_interim: bool
 
 
@@ -502,7 +502,7 @@ def _outcome(
         is_accepted_again=refusal is None is not before.refusal,
         rejected_texts=texts,
         refusal=refusal,
-        refused_anew=error is not None and refusal is not None and refusal != before.refusal,
+        newly_refused=error is not None and refusal is not None and refusal != before.refusal,
         is_interim=is_interim,
     )
 

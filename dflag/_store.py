@@ -733,14 +733,14 @@ class Store:
         try:
             self.change([(flag, OVERRIDE, Entry(value)) for flag, value in values.items()])
         except BaseException:  # a signal handler can raise also after the commit
-            self._bring_back(before)
+            self._restore_overrides(before)
             raise
         try:
             yield
         finally:
-            self._bring_back(before)
+            self._restore_overrides(before)
 
-    def _bring_back(self, before: dict[Flag[Any], Entry | None]) -> None:
+    def _restore_overrides(self, before: dict[Flag[Any], Entry | None]) -> None:
         """
         Restore the overrides from before a block, except for flags that a block entered later overrides.
         """
@@ -771,7 +771,7 @@ class Store:
         base, now = self.base(), time.monotonic()
         with self.lock:
             edits: list[Edit] = []
-            for flag, entry in self._blocks.to_bring_back(before).items():
+            for flag, entry in self._blocks.to_restore(before).items():
                 wanted = None if entry is not None and entry.is_over(now) else entry
                 if layers_of(flag).get(OVERRIDE) is not wanted:
                     edits.append((flag, OVERRIDE, wanted))

@@ -291,8 +291,8 @@ def table_from(
     if not kind.is_map or not layers:
         return Table(layers, value, like)
     held = [(unkeyed[origin].value if origin in unkeyed else None, keyed.get(origin, ())) for origin in sources]
-    beneath = [value, *(unkeyed for unkeyed, _ in held)]
-    return Table(layers, value, finders=finders_of_map(held, value, kind.merge), beneath=beneath)
+    below = [value, *(unkeyed for unkeyed, _ in held)]
+    return Table(layers, value, finders=finders_of_map(held, value, kind.merge), below=below)
 
 
 def visible_layers(flag: Flag[Any], unkeyed: Mapping[str, Entry], ranking: Iterable[str]) -> Iterator[str]:

@@ -178,7 +178,7 @@ class Updater(NeverCopied):
         self._success: float | None = None
         self._read_gate = ReadGate()  # one reading at a time, so that an older one is never applied after a newer one
         self._session: Session | None = None
-        self._is_to_resume = False  # True in a forked child until it runs there too
+        self._must_resume = False  # True in a forked child until it runs there too
         self._look_listeners: tuple[Callable[[], object], ...] = ()
         self._forks: Final = _Forks(self)
 
@@ -315,7 +315,7 @@ class Updater(NeverCopied):
                 raise UpdaterStateError(_IS_RUNNING)
             self._session = session
             self._idle_state = "stopped"  # the state once it no longer runs
-            self._is_to_resume = False
+            self._must_resume = False
             _running.add(self)
 
     def stop(self, timeout: float = 5.0) -> None:
@@ -362,7 +362,7 @@ class Updater(NeverCopied):
         session.stop(5.0)
 
     def _note_stopped(self) -> None:
-        self._is_to_resume = False
+        self._must_resume = False
         _running.discard(self)
         self._release()
 
@@ -396,7 +396,7 @@ class Updater(NeverCopied):
         """
         settle()
         for feed in self._feeds:
-            feed.is_to_invalidate = True
+            feed.must_invalidate = True
         self._cycle(force=True)
         if self._session is None and self._rules.wait_for_health():
             self._cycle()  # no thread of the updater handles the answer about the health
@@ -464,7 +464,7 @@ class Updater(NeverCopied):
         (1, ['rate_limit'], 60)
         """
         settle()
-        if self._is_to_resume:
+        if self._must_resume:
             self._resume()
         return self._status()
 
@@ -596,7 +596,7 @@ class Updater(NeverCopied):
         try:
             self._apply_news(due, wanted, background=background)
         except BaseException:
-            self._rules.put_back(due)
+            self._rules.mark_unresolved(due)
             raise
         self._note_success()
         for listener in self._look_listeners:
@@ -633,7 +633,7 @@ class Updater(NeverCopied):
     # --- running
 
     def _is_active(self) -> bool:
-        return self._session is not None or self._is_to_resume
+        return self._session is not None or self._must_resume
 
     @property
     def _state(self) -> State:
@@ -674,17 +674,17 @@ class Updater(NeverCopied):
         inherited, self._session = self._session, None
         if inherited is not None:
             inherited.abandon()
-            self._is_to_resume = True
+            self._must_resume = True
             for feed in self._feeds:
                 feed.dirty = True  # the parent can have been in the middle of reading
-        return self._is_to_resume
+        return self._must_resume
 
     def _resume(self) -> None:
         spare_other_programs()
         session = self._new_session(_CHILD_REST_SECONDS)
         with self._store.own_lock:
-            if self._is_to_resume:  # otherwise it was stopped meanwhile, or another thread resumes it
-                self._session, self._is_to_resume = session, False
+            if self._must_resume:  # otherwise it was stopped meanwhile, or another thread resumes it
+                self._session, self._must_resume = session, False
         try:
             if session is self._session:
                 session.start_watching()
@@ -692,7 +692,7 @@ class Updater(NeverCopied):
         except BaseException as error:
             with self._store.own_lock:
                 if session is self._session:
-                    self._session, self._is_to_resume = None, True
+                    self._session, self._must_resume = None, True
             if is_interrupt(error):
                 raise
             self._note_not_resumed(error)

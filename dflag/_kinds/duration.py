@@ -39,7 +39,7 @@ _TERM: Final = re.compile(rf"[ \t]*({_NUMBER})[ \t]*({_NAMES})")
 _DURATION: Final = re.compile(rf"([+-]?)((?:{_TERM.pattern})+)")
 _BARE: Final = re.compile(rf"[+-]?{_NUMBER}")
 
-_NOUGHT: Final = r"0+(?:\.0*)?|\.0+"
+_ZERO: Final = r"0+(?:\.0*)?|\.0+"
 
 _MAX_CHARACTERS: Final = 1000
 """The longest text that is parsed. Nobody writes a longer duration."""
@@ -92,7 +92,7 @@ class DurationKind(Kind[timedelta]):
         return sign + _format_size(abs(microseconds))
 
     def pattern(self, limits: Limits) -> str:  # noqa: ARG002 - there are too many ways to write a duration
-        return rf"[+-]?(?:(?:[ \t]*{_NUMBER}[ \t]*(?:{_NAMES}))+|{_NOUGHT})"
+        return rf"[+-]?(?:(?:[ \t]*{_NUMBER}[ \t]*(?:{_NAMES}))+|{_ZERO})"
 
     def native_schemas(self, options: SchemaOptions) -> list[Schema]:  # noqa: ARG002 - 0 is the only native value
         return [{"const": 0}]
@@ -101,10 +101,10 @@ class DurationKind(Kind[timedelta]):
         from dflag._kinds.cel import CEL, in_re2, matches
 
         number, micro = in_re2(_NUMBER), "\u00b5\u03bc"  # the sign and the Greek letter
-        nought = matches(f"^[-+]?({in_re2(_NOUGHT)})$")
+        zero = matches(f"^[-+]?({in_re2(_ZERO)})$")
         go = matches(f"^[-+]?({number}([um{micro}]?s|[mh]))+$")
         grammar = matches(rf"^[-+]?([ \t]*{number}[ \t]*([num{micro}]?s|[mhdw]))+$")
-        conditions = [f"{grammar} || {nought}"]
+        conditions = [f"{grammar} || {zero}"]
         left = ["durations below a microsecond or beyond 292 years"]
         for limit, sign in ((limits.minimum, ">="), (limits.maximum, "<=")):
             if limit is not None:
@@ -112,7 +112,7 @@ class DurationKind(Kind[timedelta]):
                 edge = limit // _MICROSECOND * 1000 + (500 if sign == "<=" else -500)
                 conditions.append(f"!{go} || duration(t) {sign} duration('{edge}ns')")
                 if limit < timedelta() if sign == "<=" else limit > timedelta():
-                    conditions.append(f"!{nought}")
+                    conditions.append(f"!{zero}")
         if limits.minimum is not None or limits.maximum is not None:
             left.append("the limits of durations with days, weeks, nanoseconds or spaces")
         if limits.choices is not None:

@@ -65,7 +65,7 @@ class PathSource(Source):
         self._again_at: float | None = None
         self._turn = 0
         self._numbers_lie = False  # inode numbers differ at every look, as on some FUSE file systems
-        self._is_to_settle = False  # whether the next read waits for files to settle
+        self._must_settle = False  # whether the next read waits for files to settle
         self._target: str | None = None  # the target of the link that publishes, as of the last probe
         self._awake_until = 0.0  # until when a swap of that link is expected
 
@@ -99,7 +99,7 @@ class PathSource(Source):
         """
         Read one complete set; wait at most 2 seconds for files that have just changed.
         """
-        self._is_to_settle = False
+        self._must_settle = False
         until = time.monotonic() + LONGEST_WAIT_SECONDS
         values = self._read()
         while self._again_at is not None and self._again_at <= until:
@@ -111,7 +111,7 @@ class PathSource(Source):
         """
         Make the next `read` wait for files that have just changed, because nobody might look again.
         """
-        self._is_to_settle = True
+        self._must_settle = True
 
     def recheck_seconds(self) -> float | None:
         """

@@ -98,7 +98,7 @@ class DirectorySource(PathSource):
         Raises:
             SourceError: There is no such directory (``missing=True``), or it exists and cannot be read.
         """
-        return self._read_settled() if self._is_to_settle else self._read()
+        return self._read_settled() if self._must_settle else self._read()
 
     def _read(self) -> Mapping[str, Raw]:
         try:

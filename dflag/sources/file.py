@@ -89,7 +89,7 @@ class FileSource(PathSource):
             SourceError: There is no such file (``missing=True``), or it exists and cannot be read as a document.
                 The message names the line and column, and does not quote the document.
         """
-        return self._read_settled() if self._is_to_settle else self._read()
+        return self._read_settled() if self._must_settle else self._read()
 
     def _read(self) -> Mapping[str, Raw]:
         try:

@@ -110,7 +110,7 @@ def test_a_flag_declared_late_is_a_secret_too(flags: FlagRegistry) -> None:
     assert (password.get(), password.secret) == ("hunter2", True)
 
 
-def test_a_source_that_becomes_secret_hides_what_it_holds_already(flags: FlagRegistry) -> None:
+def test_a_source_that_newly_secret_hides_what_it_holds_already(flags: FlagRegistry) -> None:
     """
     Plain values, members of maps and what rules set, though no text has changed; the next look is quiet.
     """
@@ -156,7 +156,7 @@ class Changeable(Source):
         return dict(self.values)
 
 
-def test_rules_that_cannot_be_read_stay_when_their_source_becomes_secret(flags: FlagRegistry) -> None:
+def test_rules_that_cannot_be_read_stay_when_their_source_newly_secret(flags: FlagRegistry) -> None:
     """
     The last good ones, which are secret from then on.
     """

@@ -352,7 +352,7 @@ def test_a_source_is_invalidated_by_the_thread_that_reads_it() -> None:
             return 5
 
     feed = Feed(Asked({}), partial(empty_state, "asked"))
-    feed.is_to_invalidate = True
+    feed.must_invalidate = True
     assert asked == []
     feed.look()
     feed.look()
@@ -366,7 +366,7 @@ def test_a_source_is_read_again_when_a_refresh_comes_between_probe_and_read(
 
     def probe() -> object:
         if not source.reads:
-            feed.is_to_invalidate = feed.dirty = True  # as refresh() in another thread does
+            feed.must_invalidate = feed.dirty = True  # as refresh() in another thread does
         return 5
 
     monkeypatch.setattr(source, "probe", probe)

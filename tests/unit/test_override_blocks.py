@@ -15,7 +15,7 @@ def test_the_last_block_brings_back_what_its_flags_had_before() -> None:
     blocks = OverrideBlocks()
     before = {"rate": FIRST, "burst": None}
     blocks.enter(before)
-    assert blocks.to_bring_back(before) == before
+    assert blocks.to_restore(before) == before
 
 
 def test_a_block_that_ends_early_leaves_its_part_to_the_one_entered_after_it() -> None:
@@ -25,9 +25,9 @@ def test_a_block_that_ends_early_leaves_its_part_to_the_one_entered_after_it() -
     inner: dict[str, Entry | None] = {"rate": SECOND}
     blocks.enter(outer)
     blocks.enter(inner)
-    assert blocks.to_bring_back(outer) == {"burst": FIRST}
+    assert blocks.to_restore(outer) == {"burst": FIRST}
     blocks.leave(outer)
-    assert blocks.to_bring_back(inner) == {"rate": None}
+    assert blocks.to_restore(inner) == {"rate": None}
 
 
 def test_blocks_that_are_equal_are_told_apart() -> None:
@@ -38,7 +38,7 @@ def test_blocks_that_are_equal_are_told_apart() -> None:
     blocks.enter(one)
     blocks.enter(other)
     blocks.leave(other)
-    assert blocks.to_bring_back(one) == {"rate": FIRST}
+    assert blocks.to_restore(one) == {"rate": FIRST}
 
 
 def test_a_block_that_is_over_may_be_left_again() -> None:
@@ -50,4 +50,4 @@ def test_a_block_that_is_over_may_be_left_again() -> None:
     blocks.enter(inner)
     blocks.leave(inner)
     blocks.leave(inner)
-    assert blocks.to_bring_back(outer) == {"rate": FIRST}
+    assert blocks.to_restore(outer) == {"rate": FIRST}

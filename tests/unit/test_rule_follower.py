@@ -50,7 +50,7 @@ def test_rules_are_resolved_anew_for_other_facts_alone(program: Program) -> None
     assert _look(rules) == []
     assert _look(rules, is_read=True) == ["memory"]
     assert _look(rules, is_read=True) == []
-    rules.put_back(["memory"])
+    rules.mark_unresolved(["memory"])
     program.updater.refresh()
     assert program.rate.get() == 80
 

@@ -202,13 +202,13 @@ def test_a_flag_that_is_declared_late_takes_what_the_sources_hold(flags: dflag.F
 
 
 def test_going_back_forgets_the_sources_that_were_named_since(sources: SourceLayers) -> None:
-    """`bring_back()` forgets the sources that were named since, except those with an owner, which come last."""
+    """`restore()` forgets the sources that were named since, except those with an owner, which come last."""
     owner = Feeder()
     sources.add("kept")
     kept = sources.keep()
     sources.add("gone")
     sources.claim("fed", owner, below_arguments=False)
-    sources.bring_back(kept)
+    sources.restore(kept)
     assert list(sources.states()) == ["kept", "fed"]
 
 

@@ -52,7 +52,7 @@ def test_what_is_left_keeps_the_revision_only_where_nothing_is_new(flags: dflag.
     assert (same.revision, same.in_force, same.refusal) == (state.revision, True, None)
     error = RegistryValidationError("too much")
     refused = outcome_without_commit(parse(flags, {"rate": "3"}, state), 5, (), newly_unknown=(), error=error)
-    assert (refused.in_force, refused.refusal, refused.refused_anew) == (False, "too much", True)
+    assert (refused.in_force, refused.refusal, refused.newly_refused) == (False, "too much", True)
     assert (refused.values, refused.revision.error) == ({"rate": "2"}, error)
     assert refused.revision is not state.revision
 
