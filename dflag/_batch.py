@@ -85,9 +85,6 @@ def parse(
         rules = read_rules(
             store, values, rules, reading.locate, secret=reading.secret, newly_secret=newly_secret, fresh=added
         )
-        for valid in rules.good if newly_secret else ():
-            for flag in (*valid.values, *valid.members):
-                conceal(flag)
     is_same_text = not new and not gone and base.revision is not None
     is_restated = is_same_text and (bool(on_other_lines) or reading.secret != base.reading.secret)
     if is_same_text and not is_restated and rules is base.rules:

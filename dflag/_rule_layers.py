@@ -247,7 +247,11 @@ def read_rules(
     if len(keys) > 1:
         faults[keys[1]] = FlagValueError(keys[1], f"expected rules under one key, found some also under {key!r}")
     validation = _Validation(store, base, locate(key), kept, secret=secret, fresh=fresh)
-    return validation.hold(base, raw, listing, faults, spots)
+    rules = validation.hold(base, raw, listing, faults, spots)
+    for valid in rules.good if newly_secret else ():  # also rules that are not validated again
+        for flag in (*valid.values, *valid.members):
+            conceal(flag)
+    return rules
 
 
 def _must_be_read(raw: Raw, base: RuleSet) -> bool:

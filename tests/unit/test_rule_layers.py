@@ -1077,6 +1077,21 @@ def test_a_source_that_becomes_secret_keeps_the_last_good_texts_of_its_rules(
         assert rate.get() == 80
 
 
+@pytest.mark.parametrize("text", ["- {name: a, set: {rate: 80}}", "- {name: a"], ids=["unchanged", "unreadable"])
+def test_a_source_that_becomes_secret_conceals_the_flags_of_its_rules(
+    registry: FlagRegistry, rate: DynamicFlag[int], monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """
+    When a source becomes secret, the flags that its rules set are secret too, although no rule is validated again.
+    """
+    source = MemorySource({KEY: "- {name: a, set: {rate: 80}}"})
+    with dflag.Updater(registry, source) as updater:
+        monkeypatch.setattr(MemorySource, "secret", True)
+        source.update({KEY: text})
+        updater.refresh()
+        assert (rate.get(), rate.secret) == (80, True)
+
+
 def test_native_values_of_documents_reach_their_kinds(registry: FlagRegistry, make: Callable[..., Steps]) -> None:
     """
     A mapping or a list in ``set`` is used as the value itself, and a scalar by its text.
