@@ -1,5 +1,5 @@
 """
-The alerts and the dashboard of the examples ask for what is exported, and fire when they should.
+The alerts and the dashboard of the examples query only exported metrics, and the alerts fire when they should.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ DASHBOARD = json.loads((MONITORING / "dashboard.json").read_text(encoding="utf-8
 EXPORTED = {metric.name + "_total" * (metric.kind == "counter") for metric in METRICS}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PAGE = PROJECT["urls"]["Changelog"].replace("changelog.md", "operations.md")
-"""Where the page on operations is published, beside the changelog."""
+"""Where the page on operations is published: next to the changelog."""
 
 DEADLINE_SECONDS = 10.0
 
 
 class Pod:
     """
-    A process with every kind of thing that may go wrong, scraped as one target.
+    A process in which every kind of failure can be caused, scraped as one target.
     """
 
     def __init__(self, instance: str) -> None:
@@ -64,11 +64,11 @@ class Pod:
         assert self.flags.flush(DEADLINE_SECONDS)
 
     def publish_rule(self, rule: str) -> None:
-        """Publish a rule beside the value."""
+        """Publish a rule next to the value."""
         self.publish(**{"rate": "5", "_rules.yaml": rule})
 
     def revert(self) -> None:
-        """Publish a rule with which the program is not well, and wait until it is taken back."""
+        """Publish a rule that makes the program unhealthy, and wait until the rule is reverted."""
         self.well = False
         self.publish_rule("- {name: bad, from: '2026-01-01T00:00:00Z', bake: 5000w, set: {rate: 6}}")
         deadline = time.monotonic() + DEADLINE_SECONDS
@@ -88,7 +88,7 @@ def _rate_is_not_70(snapshot: dflag.Snapshot) -> None:
 
 @pytest.fixture(name="pods")
 def _pods() -> Iterator[list[Pod]]:
-    """Return two pods of one deployment."""
+    """Yield two pods of one deployment."""
     pods = [Pod("a"), Pod("b")]
     yield pods
     for pod in pods:
@@ -96,13 +96,13 @@ def _pods() -> Iterator[list[Pod]]:
 
 
 def world(pods: list[Pod], *, later_seconds: float = 0.0) -> World:
-    """Scrape all pods."""
+    """Return the samples of all pods, scraped now and before."""
     now = [sample for pod in pods for sample in scrape(pod.metrics, pod.instance)]
     return World(now, [sample for pod in pods for sample in pod.before], time.time() + later_seconds)
 
 
 def firing(world: World) -> set[str]:
-    """Name the alerts whose expression gives anything."""
+    """Return the names of the alerts whose expression has a result."""
     return {name for name, rule in ALERTS.items() if query(rule["expr"], world)}
 
 
@@ -127,11 +127,11 @@ BESIDES = {
     "DflagRuleReverted": {"DflagFleetDisagrees"},
     "DflagCallbackFails": {"DflagOverrideForgotten"},
 }
-"""What else is so then: the other pod has not followed, and the callback ran for an override."""
+"""Which other alerts fire then: the other pod has not followed, and the callback ran for an override."""
 
 
 def test_nothing_fires_while_all_is_well(pods: list[Pod]) -> None:
-    """Two pods that follow one source give no alert, nor does a new revision that both have taken."""
+    """No alert fires for two pods that follow one source, nor after both have applied a new revision."""
     assert firing(world(pods)) == set()
     for pod in pods:
         pod.publish(rate="6")
@@ -140,13 +140,13 @@ def test_nothing_fires_while_all_is_well(pods: list[Pod]) -> None:
 
 @pytest.mark.parametrize("alert", TROUBLE)
 def test_alert_fires_on_its_trouble_alone(pods: list[Pod], alert: str) -> None:
-    """Trouble in one pod of two makes its own alert fire."""
+    """A failure in one pod of two makes its own alert fire, and no alert but those listed with it."""
     TROUBLE[alert](pods[0])
     assert firing(world(pods)) == {alert} | BESIDES.get(alert, set())
 
 
 def test_stale_source_fires_after_a_while(pods: list[Pod]) -> None:
-    """A source that has not been seen for long: both pods here, as none looks again within the hour."""
+    """`DflagSourceStale` fires for both pods when their source was last seen 350 s ago, and not after 250 s."""
     assert firing(world(pods, later_seconds=250)) == set()
     late = world(pods, later_seconds=350)
     assert firing(late) == {"DflagSourceStale"}
@@ -154,7 +154,7 @@ def test_stale_source_fires_after_a_while(pods: list[Pod]) -> None:
 
 
 def test_source_that_was_never_seen_fires(pods: list[Pod]) -> None:
-    """An optional source that is absent from the start has no time of a contact, and is not healthy."""
+    """`DflagSourceUnhealthy` alone fires for an optional source that has been absent from the start."""
     flags = dflag.FlagRegistry("absent")
     with dflag.Updater.setup(flags, "absent", required=False) as updater:
         register(flags, updater, prometheus_registry=pods[0].metrics)
@@ -162,7 +162,7 @@ def test_source_that_was_never_seen_fires(pods: list[Pod]) -> None:
 
 
 def test_source_that_is_not_live_fires(pods: list[Pod]) -> None:
-    """A mount that never changes; made up here, since it takes a privileged process to mount one."""
+    """`DflagSourceNotLive` fires for a mount that never changes (faked here: a real one needs a privileged process)."""
     known = world(pods)
     assert any(sample.labels["__name__"] == "dflag_source_live" for sample in known.now)
     changed = [
@@ -173,13 +173,13 @@ def test_source_that_is_not_live_fires(pods: list[Pod]) -> None:
 
 
 def test_every_alert_is_tested() -> None:
-    """Each rule has a test that shows when it fires."""
+    """Every alert has a test that shows when it fires."""
     assert set(ALERTS) == {*TROUBLE, "DflagSourceStale", "DflagSourceNotLive"}
 
 
 @pytest.mark.parametrize("name", ALERTS)
 def test_alert_is_well_formed(name: str) -> None:
-    """It asks for metrics that are exported, names a severity, and its texts use labels that the expression keeps."""
+    """An alert queries exported metrics, has a known severity, and its texts use only labels that its query keeps."""
     rule = ALERTS[name]
     assert metrics_of(rule["expr"]) <= EXPORTED
     assert rule["labels"]["severity"] in {"critical", "warning", "info"}
@@ -191,7 +191,7 @@ def test_alert_is_well_formed(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALERTS)
 def test_alert_says_what_to_do(name: str) -> None:
-    """It has a summary, a description, and a link to the section of the manual that is about it."""
+    """An alert has a summary, a description, and a link to its own section of the manual, which exists."""
     texts = ALERTS[name]["annotations"]
     assert texts.keys() == {"summary", "description", "runbook_url"}
     assert texts["runbook_url"] == f"{PAGE}#{name.lower()}"
@@ -200,7 +200,7 @@ def test_alert_says_what_to_do(name: str) -> None:
 
 
 def test_every_section_on_an_alert_has_its_alert() -> None:
-    """An alert that is taken out does not stay on the page."""
+    """Every section on an alert in the manual is about an alert that exists."""
     page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^### (Dflag\w+)$", page, re.MULTILINE)) == set(ALERTS)
 
@@ -301,21 +301,21 @@ promtool = pytest.mark.skipif(PROMTOOL is None, reason="there is no promtool; ap
 
 @promtool
 def test_prometheus_accepts_the_rules(tmp_path: Path) -> None:
-    """The alerts and the queries of the dashboard have no error and nothing that its linter finds, such as a double."""
+    """Prometheus and its linter accept the alerts and the queries of the dashboard, without errors or duplicates."""
     assert f"SUCCESS: {len(ALERTS)} rules found" in check(RULES, tmp_path)
     check(recording(_expression(target) for _, target in _targets()), tmp_path)
 
 
 @promtool
 def test_alerts_fire_after_their_time_and_end(tmp_path: Path) -> None:
-    """Each alert is quiet before its time is over, fires then with the texts that it should have, and ends."""
+    """Each alert is quiet before its time is over, then fires with the expected texts, and ends."""
     assert COURSES.keys() == ALERTS.keys()
     assert "SUCCESS" in evaluate(RULES, COURSES, tmp_path)
 
 
 @promtool
 def test_a_wrong_course_fails(tmp_path: Path) -> None:
-    """An alert that is expected a minute too early is found."""
+    """The check by promtool fails when an alert is expected one minute too early."""
     course = COURSES["DflagValueRejected"]
     with pytest.raises(AssertionError, match="FAILED"):
         evaluate(RULES, {"DflagValueRejected": course._replace(firing=(4,))}, tmp_path)
@@ -346,7 +346,7 @@ def test_panel_asks_for_what_is_exported(pods: list[Pod], title: str, target: di
 
 
 def test_dashboard_can_be_imported() -> None:
-    """Panels have ids of their own, do not overlap, and take the data source that is chosen above."""
+    """Panels have unique ids, do not overlap, and use the data source that is chosen at the top of the dashboard."""
     panels = DASHBOARD["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     assert {variable["name"] for variable in DASHBOARD["templating"]["list"]} == {"datasource", "namespace", "job"}
@@ -368,7 +368,7 @@ def test_dashboard_can_be_imported() -> None:
 
 
 def test_dashboards_tell_jobs_apart(pods: list[Pod]) -> None:
-    """Two programs with a source of one name and different revisions are no disagreement."""
+    """Sources of one name in two jobs are not counted as one source with two revisions."""
     pods[1].publish(rate="6")
     known = world(pods)
     apart = [Sample({**each.labels, "job": f"shop-{each.labels['instance']}"}, each.value) for each in known.now]
@@ -378,7 +378,7 @@ def test_dashboards_tell_jobs_apart(pods: list[Pod]) -> None:
 
 
 def test_every_metric_is_in_the_manual() -> None:
-    """The table of the manual names each metric with labels, type and unit, and only alerts that there are."""
+    """The table of the manual lists each metric with labels, type and unit, and the page names exactly the alerts."""
     page = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `(dflag_\w+)` \|([^|]*)\|", page, re.MULTILINE))
     labels = {metric.name + "_total" * (metric.kind == "counter"): metric.labels for metric in METRICS}

@@ -1,5 +1,5 @@
 """
-Every public name stands in the API reference, once; every way to declare a flag with options, errors and an example.
+The API reference has every public name once, and describes every way to declare a flag with options and an example.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ FUNCTIONS = sorted(
 
 def _without(signature: inspect.Signature, *left_out: str) -> list[tuple[str, object, object]]:
     """
-    List the parameters with their kind and annotation, those left out aside.
+    Return the parameters with their kind and annotation, except those left out.
     """
     return [
         (each.name, each.kind, each.annotation) for each in signature.parameters.values() if each.name not in left_out
@@ -75,7 +75,7 @@ MOST_USED = [
 
 def _found(target: str) -> Any:
     """
-    Return what the target of a directive names.
+    Return the object that the target of a directive names.
     """
     module, rest = "dflag", target.removeprefix("dflag").lstrip(".").split(".")
     while rest and f"{module}.{rest[0]}" in {*MODULES, "dflag.integrations"}:
@@ -92,7 +92,7 @@ def _names(module: ModuleType) -> list[str]:
 
 def _documented(module: ModuleType) -> list[str]:
     """
-    List the names that the pages document from one module, with a directive for each or for the module.
+    Return the names that the pages document from one module, with a directive for each or for the module.
     """
     found = []
     for each in DIRECTIVES:
@@ -111,7 +111,7 @@ def _documented(module: ModuleType) -> list[str]:
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name not in HOOKS])
 def test_each_public_name_is_documented_once(name: str) -> None:
-    """A name stands on one page; one that two modules offer stands with one of them."""
+    """Each public name is documented on one page only; a name that two modules offer is documented in one of them."""
     module = imported(name)
     counts = Counter(_documented(module))
     assert [name for name, count in counts.items() if count > 1] == []
@@ -122,7 +122,7 @@ def test_each_public_name_is_documented_once(name: str) -> None:
 
 
 def test_no_target_stands_twice() -> None:
-    """A method that has an entry of its own is left out where its class is documented."""
+    """No target has two directives, and a class leaves out a method that has an entry of its own."""
     assert [target for target, count in Counter(each.target for each in DIRECTIVES).items() if count > 1] == []
     classes = {each.target: each for each in DIRECTIVES if each.kind in {"class", "exception"}}
     for each in DIRECTIVES:
@@ -133,7 +133,7 @@ def test_no_target_stands_twice() -> None:
 
 @pytest.mark.parametrize("target", [each.target for each in DIRECTIVES if each.kind == "class"])
 def test_each_public_method_is_documented(target: str) -> None:
-    """With its class, with a class that this one derives from, or by an entry of its own."""
+    """Each public method is documented with its class, with a base class, or by an entry of its own."""
     cls = _found(target)
     ours = [base for base in cls.__mro__ if base.__module__.startswith("dflag")]
     theirs = {name for base in cls.__mro__ if base not in ours for name in dir(base)}
@@ -150,7 +150,7 @@ def test_each_public_method_is_documented(target: str) -> None:
 
 @pytest.mark.parametrize("target", MOST_USED)
 def test_the_most_used_names_say_all(target: str) -> None:
-    """What it does in one sentence, an example, each argument, and what it means for threads."""
+    """The docstring of a name in `MOST_USED` has a summary sentence, an example, each argument, and thread safety."""
     value = _found(target)
     text = inspect.getdoc(value) or ""
     assert ">>> " in text
@@ -162,7 +162,7 @@ def test_the_most_used_names_say_all(target: str) -> None:
 
 
 def test_each_page_is_in_the_table() -> None:
-    """The entry links to every other page of the reference."""
+    """The entry page of the reference links to every other page of the reference."""
     pages = {page.name: page.read_text(encoding="utf-8") for page in PAGES}
     entry = pages.pop("api.md")
     assert len(pages) > 1
@@ -171,7 +171,7 @@ def test_each_page_is_in_the_table() -> None:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.name != "api.md"], ids=lambda page: page.stem)
 def test_each_topic_says_when(page: Path) -> None:
-    """Each section begins with two sentences that say when one uses what follows."""
+    """Each section begins with at least two sentences, before any code or table."""
     sections = re.split(r"^(?=##+ )", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
     texts = {title: rest.split("\n\n")[0] for title, _, rest in (each.partition("\n\n") for each in sections[1:])}
     bare = [
@@ -183,7 +183,7 @@ def test_each_topic_says_when(page: Path) -> None:
 
 
 def test_each_style_has_each_kind() -> None:
-    """What a registry declares, statically and dynamically, a library can make too."""
+    """Registry and module have the same declaring functions, and each static kind has a dynamic one."""
     assert METHODS == FUNCTIONS
     assert {name.removeprefix("dyn_") for name in METHODS if name.startswith("dyn_")} == {
         name for name in METHODS if not name.startswith("dyn_")
@@ -193,7 +193,7 @@ def test_each_style_has_each_kind() -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_is_described_with_options_errors_and_an_example(name: str) -> None:
-    """The page shows it; the dynamic one refers to the static one, which says all."""
+    """A method's docstring has an example, options and errors; that of a dynamic one refers to the static one."""
     assert f"dflag.FlagRegistry.{name}" in TARGETS
     text = inspect.getdoc(getattr(dflag.FlagRegistry, name)) or ""
     assert f".{name}(" in text
@@ -210,7 +210,7 @@ def test_a_method_is_described_with_options_errors_and_an_example(name: str) -> 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_function_is_described_with_an_example(name: str) -> None:
-    """The page shows it; it refers to the method of the same kind."""
+    """A function's docstring has an example and refers to the method of the same kind; the function can be pickled."""
     assert f"dflag.{name}" in TARGETS
     text = inspect.getdoc(getattr(dflag, name)) or ""
     assert f"dflag.{name}(" in text
@@ -220,7 +220,7 @@ def test_a_function_is_described_with_an_example(name: str) -> None:
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_function_takes_what_the_method_takes(name: str) -> None:
-    """Its signature is that of the method of the same kind, but the name comes last and may be left out."""
+    """A function has the signature of the method of the same kind, except that `name` is optional and keyword-only."""
     function = inspect.signature(getattr(dflag, name))
     method = inspect.signature(getattr(dflag.FlagRegistry, name))
     assert _without(function, "name") == _without(method, "self", "name")

@@ -1,5 +1,5 @@
 """
-The changelog can be trusted.
+The changelog names what exists, dates its versions, and begins with a summary.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import pytest
 TEXT = (Path(__file__).parents[2] / "docs" / "changelog.md").read_text(encoding="utf-8")
 NEWEST = TEXT.split("\n## ")[1]
 WITHOUT_UPGRADING = re.sub(r"\n### Upgrading.*?(?=\n### )", "", NEWEST, flags=re.DOTALL)
-"""What is new in the newest version; what is gone stands under "Upgrading" alone."""
+"""The section of the newest version without "Upgrading", the only place that names what was removed."""
 
 NAMES = sorted({*re.findall(r"`(dflag(?:\.\w+)+)`", WITHOUT_UPGRADING)} - {"dflag.cdx.json"})
 
 
 def _find(name: str) -> object:
     """
-    Return what a full name stands for, or raise.
+    Return what a full name stands for, or raise an error.
     """
     parts = name.split(".")
     found: object = importlib.import_module("dflag")
@@ -43,14 +43,14 @@ def test_a_name_leads_somewhere(name: str) -> None:
 
 
 def test_names_are_found() -> None:
-    """The names are those that the section holds, and one that is gone is no name."""
+    """`NAMES` holds the names of the section, and a name that was removed cannot be imported."""
     assert "dflag.FlagRegistry.custom" in NAMES
     with pytest.raises((AttributeError, ModuleNotFoundError)):
         _find("dflag.errors.RuleError")
 
 
 def test_each_version_has_its_date() -> None:
-    """Versions stand from the newest to the oldest, each with its date; the newest may be unreleased."""
+    """Versions are listed from the newest to the oldest, each with its date; the newest may be unreleased."""
     headings = re.findall(r"^## (.+)$", TEXT, re.MULTILINE)
     versions = [tuple(map(int, each.split(" - ")[0].split("."))) for each in headings]
     assert versions == sorted(versions, reverse=True)
@@ -60,7 +60,7 @@ def test_each_version_has_its_date() -> None:
 
 
 def test_it_begins_with_what_matters() -> None:
-    """A version begins with up to five sentences, for those who read nothing else."""
+    """The newest version begins with a summary of one to five sentences."""
     introduction, _, _ = NEWEST.partition("\n### ")
     sentences = re.findall(r"[.!](?=\s|$)", introduction.partition("\n")[2])
     assert 1 <= len(sentences) <= 5

@@ -1,5 +1,5 @@
 """
-The sessions on the pages about the command are what it prints.
+The console sessions on the pages about the command show what the command prints.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _shell(page: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")
 def test_sessions(page: Path, shell: Path) -> None:
-    """Each command on the page prints what stands below it; DFLAG_WRITE_DOCS=1 writes that anew."""
+    """Each command on the page prints the lines shown below it; DFLAG_WRITE_DOCS=1 writes those lines again."""
     path = os.pathsep.join(filter(None, [PACKAGES, os.environ.get("PYTHONPATH", "")]))
     environment = {**os.environ, "PATH": f"{shell}:{os.environ['PATH']}", "PYTHONPATH": path}
 

@@ -14,7 +14,7 @@ import dflag
 
 
 def _modules() -> list[str]:
-    # __main__ runs on import; the rest may need extras, and skips when they are missing.
+    # __main__ runs on import; other modules may need extras, and skip when those are missing.
     found = pkgutil.walk_packages(dflag.__path__, "dflag.", onerror=lambda _: None)
     return ["dflag", *sorted(module.name for module in found if not module.name.endswith("__main__"))]
 

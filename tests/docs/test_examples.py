@@ -37,7 +37,7 @@ DEADLINE_SECONDS = 20.0
 
 class Program:
     """
-    An example, running, with the lines that it has printed.
+    A running example, with the lines that it has printed.
     """
 
     def __init__(self, name: str, *arguments: str) -> None:
@@ -58,7 +58,7 @@ class Program:
         self.lines.put(None)
 
     def expect(self, pattern: str) -> re.Match[str]:
-        """Wait for a line in which *pattern* is found."""
+        """Return the match of *pattern* in the next line that contains one; fail after the deadline."""
         seen = []
         deadline = time.monotonic() + DEADLINE_SECONDS
         while True:
@@ -73,7 +73,7 @@ class Program:
                 return match
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """End it by a signal and give its status."""
+        """End the program by a signal, and return its exit status."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         try:
@@ -88,32 +88,32 @@ class Program:
 
 class Service(Program):
     """
-    An example that serves pages.
+    An example that serves pages over HTTP.
     """
 
     def __init__(self, *arguments: str, name: str = "server.py") -> None:
         super().__init__(name, "--port=0", *arguments)
 
     def start(self) -> None:
-        """Wait until it serves."""
+        """Wait until the service answers requests."""
         found = self.expect(r"Serving on (\S+/) and following (.+)$")
         self.url, self.directory = found[1], Path(found[2])
 
     def get(self, path: str = "") -> str:
-        """Load a page."""
+        """Return the text of a page."""
         with urllib.request.urlopen(self.url + path, timeout=DEADLINE_SECONDS) as answer:  # noqa: S310 - its own url
             text: str = answer.read().decode()
         return text
 
     def values(self) -> dict[str, Any]:
-        """Load the values as JSON."""
+        """Return the values that the service shows as JSON."""
         values: dict[str, Any] = json.loads(self.get("values"))["values"]
         return values
 
 
 @pytest.fixture(name="service")
 def _service() -> Iterator[Service]:
-    """Return the service with its embedded volume."""
+    """Yield the service with its embedded volume."""
     service = Service()
     yield service
     service.stop()
@@ -134,7 +134,7 @@ def test_printed_line_changes_the_page(service: Service) -> None:
 
 
 def test_line_to_type_is_short(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The command of the same environment is named as a shell finds it there: by its name, or below the directory."""
+    """The service prints its `dflag write` command as short as a shell can find it: by name or by a relative path."""
     spec = importlib.util.spec_from_file_location("example_server", EXAMPLES / "server.py")
     assert spec
     assert spec.loader
@@ -154,7 +154,7 @@ def test_line_to_type_is_short(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 @pytest.mark.parametrize("name", ["server.py", "greeting_service.py"])
 def test_port_in_use_is_one_plain_line(name: str, tmp_path: Path) -> None:
-    """A port that is taken ends the program with status 1 and a line that says what to do, not a traceback."""
+    """If its port is taken, a program exits with status 1 and one line that says what to do, without a traceback."""
     document = tmp_path / "app.yaml"
     document.write_text("message: Hi\n", encoding="utf-8")
     options = {"server.py": [], "greeting_service.py": [f"--config={document}"]}[name]
@@ -172,7 +172,7 @@ def test_port_in_use_is_one_plain_line(name: str, tmp_path: Path) -> None:
     [("server.py", "--config-dir"), ("greeting_service.py", "--config"), ("config_blob.py", "--config")],
 )
 def test_missing_source_is_one_plain_line(name: str, option: str, tmp_path: Path) -> None:
-    """A path at which nothing is ends the program with status 1 and the library's message alone."""
+    """If its source does not exist, a program exits with status 1 and prints only the library's message."""
     found = _ended(name, f"{option}={tmp_path / 'absent.yaml'}")
     assert (found.returncode, found.stdout) == (1, "")
     assert found.stderr.startswith(f"cannot read {tmp_path / 'absent.yaml'}: no such ")
@@ -180,7 +180,7 @@ def test_missing_source_is_one_plain_line(name: str, option: str, tmp_path: Path
 
 
 def test_bad_value_is_logged_and_kept_out(service: Service) -> None:
-    """A bad value costs one line that names the flag; the last good value stays, and the next good one is taken."""
+    """A bad value is logged with the name of its flag; the last good value stays, and other values are applied."""
     service.start()
     volume = ConfigMapVolume(service.directory)
     volume.update(rate_limit="a lot")
@@ -193,7 +193,7 @@ def test_bad_value_is_logged_and_kept_out(service: Service) -> None:
 
 
 def test_metrics_tell_of_a_bad_value(service: Service) -> None:
-    """A value that is refused shows under /metrics, by the name of its flag."""
+    """A value that is refused is counted under /metrics, by the name of its flag."""
     service.start()
     assert 'dflag_running{registry="example"} 1.0' in service.get("metrics")
     ConfigMapVolume(service.directory).update(rate_limit="a lot")
@@ -204,7 +204,7 @@ def test_metrics_tell_of_a_bad_value(service: Service) -> None:
 
 
 def test_values_are_escaped(service: Service) -> None:
-    """What a flag holds cannot become markup."""
+    """The page escapes the value of a flag, so that it cannot become markup."""
     service.start()
     ConfigMapVolume(service.directory).update(greeting="<script>alert('x')</script>")
     service.expect("changed")
@@ -212,7 +212,7 @@ def test_values_are_escaped(service: Service) -> None:
 
 
 def test_debug_page(service: Service) -> None:
-    """The page of flags tells where a value comes from and what was refused; its links are right."""
+    """The page of flags shows the origin of a value and what was refused, and its link to the script works."""
     service.start()
     ConfigMapVolume(service.directory).update(rate_limit="a lot")
     service.expect(r"rate_limit.*a lot")
@@ -227,7 +227,7 @@ def test_debug_page(service: Service) -> None:
 
 
 def test_maintenance_answers_503(service: Service) -> None:
-    """A bool and a duration steer the answer; the health check goes on."""
+    """While the flag `maintenance` is on, pages answer 503 with Retry-After, and the health check answers ok."""
     service.start()
     ConfigMapVolume(service.directory).update(maintenance="on")
     service.expect("changed maintenance: False -> True")
@@ -240,7 +240,7 @@ def test_maintenance_answers_503(service: Service) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_ends_it_cleanly(service: Service, number: signal.Signals) -> None:
-    """Either signal ends the service with status 0, and its temporary directory is gone."""
+    """SIGINT and SIGTERM end the service with status 0, and it removes its temporary directory."""
     service.start()
     assert service.directory.is_dir()
     assert service.stop(number) == 0
@@ -248,7 +248,7 @@ def test_signal_ends_it_cleanly(service: Service, number: signal.Signals) -> Non
 
 
 def test_config_dir_is_followed(tmp_path: Path) -> None:
-    """With a directory given, the service follows that one and leaves it there."""
+    """With `--config-dir` the service follows that directory, and does not remove it."""
     (tmp_path / "greeting").write_text("Salut", encoding="utf-8")
     service = Service("--config-dir", str(tmp_path))
     try:
@@ -268,7 +268,7 @@ def _data(recipe: str) -> dict[str, str]:
 
 
 def test_greeting_follows_its_file(tmp_path: Path) -> None:
-    """The message is that of the manifest's file, then that of the next one; a broken one keeps it."""
+    """The greeting is the message of the manifest's file and follows changes; a broken file keeps the last message."""
     volume = ConfigMapVolume(tmp_path / "app")
     volume.write(_data("greeting-service"))
     service = Service("--config", str(volume.path / "app.yaml"), name="greeting_service.py")
@@ -286,7 +286,7 @@ def test_greeting_follows_its_file(tmp_path: Path) -> None:
 
 
 def test_settings_in_one_document_are_live(tmp_path: Path) -> None:
-    """Every key of the document shows in the next batch, all of one document at once."""
+    """The next batch uses every changed key of the document together; a bad key keeps its last good value."""
     volume = ConfigMapVolume(tmp_path / "worker")
     data = _data("config-blob")
     settings = json.loads(data["config.json"]) | {"pause": "10ms"}
@@ -316,7 +316,7 @@ def _written(path: Path, text: str) -> Path:
 
 @pytest.fixture(name="api_server")
 def _api_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
-    """Return a stand-in for an API server, which ``KUBECONFIG`` names."""
+    """Yield a stand-in for an API server, which ``KUBECONFIG`` names."""
     pytest.importorskip("httpx2")
     server = ApiServer(tmp_path / "kubeconfig")
     monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig))
@@ -330,7 +330,7 @@ def _endpoint(service: Service) -> str:
 
 
 def test_current_endpoint_follows_the_api_server(api_server: ApiServer) -> None:
-    """The endpoint is that of the manifest, of the next target, the default while the object is gone, and back."""
+    """The endpoint follows the object: to another target, to the default when the object is deleted, and back."""
     data, name = _data("current-endpoint"), "current-endpoint-flags"
     service = Service("--namespace=default", name="current_endpoint.py")
     try:
@@ -357,7 +357,7 @@ def test_current_endpoint_follows_the_api_server(api_server: ApiServer) -> None:
 
 
 def test_rollout_goes_bad_and_is_stopped() -> None:
-    """Two processes switch at their shares and go back by themselves; those whose turn is far off never switch."""
+    """Two of six processes switch at their shares and revert by themselves; the other four never switch."""
     found = subprocess.run(
         [sys.executable, str(EXAMPLES / "rollout.py")], capture_output=True, text=True, timeout=60, check=True
     )

@@ -1,5 +1,5 @@
 """
-The page on installation says what the package says of itself.
+The page on installation agrees with the metadata of the package.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def test_every_dependency_is_explained() -> None:
 
 
 def test_supported_versions_are_those_of_the_classifiers() -> None:
-    """The page lists the versions of Python that the package claims, and names the oldest in its first line."""
+    """The page lists the Python versions of the classifiers, and names the oldest as the minimum."""
     prefix = "Programming Language :: Python :: 3."
     minors = [name.removeprefix(prefix) for name in PROJECT["classifiers"] if name.startswith(prefix)]
     tested = re.search(r"The tests run on (.*?);", PAGE)
@@ -38,7 +38,7 @@ def test_supported_versions_are_those_of_the_classifiers() -> None:
 
 
 def test_environments_of_tox_are_on_the_page() -> None:
-    """The page on contributing has a row for each environment of tox."""
+    """The page on contributing has a row for each environment of tox, and no others."""
     tox = configparser.ConfigParser()
     tox.read(ROOT / "tox.ini", encoding="utf-8")
     named = {name.removeprefix("testenv:") for name in tox.sections() if name.startswith("testenv:")}
@@ -49,7 +49,7 @@ def test_environments_of_tox_are_on_the_page() -> None:
 
 
 def test_commands_of_the_readme_need_no_certain_interpreter() -> None:
-    """The README's two commands begin with any `python3`, and the other pages show the same two."""
+    """The README's two commands start with `python3`, without a version, and the other pages show the same two."""
     commands = {
         "README.md": ("examples/server.py", "tox run-parallel"),
         "examples/README.md": ("examples/server.py",),
@@ -70,7 +70,7 @@ def test_commands_of_the_readme_need_no_certain_interpreter() -> None:
 
 
 def test_lower_bounds_that_are_tested() -> None:
-    """The environment `oldest` pins what it tests to the lower bounds of the extras."""
+    """The tox environment `oldest` pins pydantic and pydantic-settings to the lower bounds of the extras."""
     tested = configparser.ConfigParser()
     tested.read(ROOT / "tox.ini", encoding="utf-8")
     pins = dict(re.findall(r"^([\w-]+)==([\d.]+)$", tested["testenv:oldest"]["deps"], re.MULTILINE))

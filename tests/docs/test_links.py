@@ -1,5 +1,5 @@
 """
-Links between the pages lead somewhere, also where Sphinx does not look: in the README and beside the examples.
+Links between the pages have a target, also where Sphinx does not check: in the README and next to the examples.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _HEADING = re.compile(r"^#{1,6} +(.+?)$", re.MULTILINE)
 
 def _anchors(page: Path) -> set[str]:
     """
-    Name the anchors of a page as GitHub and MyST make them of its headings, and those that it sets itself.
+    Return the anchors of a page: those that GitHub and MyST make of its headings, and those that it sets itself.
     """
     text = page.read_text(encoding="utf-8")
     headings = [re.sub(r"\]\([^)]*\)", "", heading) for heading in _HEADING.findall(_FENCE.sub("", text))]
@@ -33,7 +33,7 @@ def _links(text: str) -> list[str]:
 
 def _broken(page: Path) -> list[str]:
     """
-    List the links of a page whose file or anchor does not exist.
+    Return the links of a page whose file or anchor does not exist.
     """
     broken = []
     for link in _links(page.read_text(encoding="utf-8")):
@@ -51,7 +51,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_a_broken_link_is_found(tmp_path: Path) -> None:
-    """A file or a heading that does not exist is found; what is shown as code is no link."""
+    """A link to a missing file or heading is reported; a link inside code is ignored."""
     page = tmp_path / "page.md"
     page.write_text(
         "# A `b` [c](page.md)!\n\n[x](#a-b-c) [x](#other) [x](absent.md#x) ![x](absent.png)\n`[x](y.md)`\n\n"
@@ -62,7 +62,7 @@ def test_a_broken_link_is_found(tmp_path: Path) -> None:
 
 
 def test_index_leads_to_every_guide() -> None:
-    """Each page that the manual counts among its guides is offered by something that a reader wants to do."""
+    """The index links to each page that it lists under Guides."""
     offers, _, orders = (ROOT / "docs" / "index.md").read_text(encoding="utf-8").partition("```{toctree}")
     guides = re.search(r":caption: Guides\n\n(.*?)\n```", orders, re.DOTALL)
     assert guides

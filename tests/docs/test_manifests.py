@@ -1,5 +1,5 @@
 """
-The manifests of the examples are whole: what they name is there, their numbers agree, and their values pass.
+The manifests of the examples are complete: what they name exists, their ports agree, and their values pass.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SCHEMAS = "1.37"
-"""The version of Kubernetes whose schemas the manifests are held to."""
+"""The version of Kubernetes against whose schemas the manifests are validated."""
 
 CHECK = """
 import contextlib, importlib, io, json, sys
@@ -52,7 +52,7 @@ for registry, manifest in json.loads(sys.argv[1]):
 
 class Checked(NamedTuple):
     """
-    What came of checking a recipe: the command's status and what it printed; the flags, with their defaults as text.
+    The result of checking a recipe: status and output of the command, and the flags with their defaults as text.
     """
 
     status: int
@@ -64,7 +64,7 @@ pytestmark = pytest.mark.skipif(KUBECTL is None, reason="there is no kubectl, wh
 
 
 def _registry(recipe: str) -> str:
-    """Return what the first line of the ConfigMap says to check it with."""
+    """Return the registry named in the `dflag check` command in the first line of the ConfigMap."""
     first = (KUBERNETES / recipe / "configmap.yaml").read_text(encoding="utf-8").partition("\n")[0]
     (found,) = re.findall(r"before each change: dflag check (\S+) configmap\.yaml$", first)
     return str(found)
@@ -78,7 +78,7 @@ def _rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Manife
 
 @pytest.fixture(name="checked", scope="module")
 def _checked(rendered: dict[str, list[Manifest]], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Checked]:
-    """Return what `dflag check` finds in each recipe, as the first line of its ConfigMap has it."""
+    """Return the result of `dflag check` for each recipe, with the registry in the first line of its ConfigMap."""
     directory = tmp_path_factory.mktemp("checked")
     pairs = []
     for recipe, objects in rendered.items():
@@ -125,9 +125,9 @@ def _ports(objects: list[Manifest]) -> dict[str, int]:
 
 
 def test_manifests_fit_the_schemas(rendered: dict[str, list[Manifest]]) -> None:
-    """Kubernetes has each kind and each field, and its value is of the type that it should be."""
+    """Each object of the recipes passes strict validation against the schemas of Kubernetes."""
     kubernetes_validate = pytest.importorskip("kubernetes_validate")
-    # Most objects differ in their names alone, and one of them is enough.
+    # Most objects differ only in their names; one of each kind is enough.
     texts = {json.dumps(each).replace(f"{recipe}-", "a-"): each for recipe in rendered for each in rendered[recipe]}
     different = {re.sub(r'"app": "[\w-]+"', "", text): each for text, each in texts.items()}
     assert len(different) > 2 * len(RECIPES)
@@ -136,7 +136,7 @@ def test_manifests_fit_the_schemas(rendered: dict[str, list[Manifest]]) -> None:
 
 
 def _closed(schema: Any) -> Any:
-    """Have a schema refuse what it does not name, as strict validation at the API server does."""
+    """Return a schema that refuses unknown properties, as strict validation at the API server does."""
     if isinstance(schema, dict):
         closed = {name: _closed(below) for name, below in schema.items()}
         return {"additionalProperties": False, **closed} if "properties" in schema else closed
@@ -144,7 +144,7 @@ def _closed(schema: Any) -> Any:
 
 
 def test_monitoring_fits_its_schemas() -> None:
-    """What the Prometheus operator is given fits the definitions of its kinds."""
+    """The objects for the Prometheus operator pass strict validation against the definitions of their kinds."""
     from jsonschema import Draft202012Validator
 
     known = {}
@@ -164,7 +164,7 @@ def test_values_pass(checked: dict[str, Checked]) -> None:
 
 
 def test_pods_are_restricted(objects: list[Manifest]) -> None:
-    """They pass the Pod Security Standard `restricted`, and their own files cannot be written."""
+    """Pods meet the Pod Security Standard `restricted`, with a read-only root file system and no limit of the CPU."""
     pod = pod_template(objects)["spec"]
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -183,7 +183,7 @@ def test_pods_are_restricted(objects: list[Manifest]) -> None:
 
 
 def test_pods_know_themselves(objects: list[Manifest]) -> None:
-    """The variables and the labels that `dflag.facts.kubernetes` reads are brought into each pod."""
+    """Each pod has the variables and the labels that `dflag.facts.kubernetes` reads."""
     given = {each["name"]: each.get("valueFrom") for each in _container(objects)["env"]}
     fields = {"POD_NAME": "metadata.name", "POD_NAMESPACE": "metadata.namespace", "NODE_NAME": "spec.nodeName"}
     assert {name: given[name] for name in fields} == {
@@ -195,7 +195,7 @@ def test_pods_know_themselves(objects: list[Manifest]) -> None:
 
 
 def _mounts(objects: list[Manifest]) -> dict[str, Manifest]:
-    """Return the volumes by where they are mounted."""
+    """Return the volumes by their mount paths."""
     volumes = {each["name"]: each for each in pod_template(objects)["spec"]["volumes"]}
     mounts = _container(objects)["volumeMounts"]
     assert all("subPath" not in mount for mount in mounts)
@@ -207,7 +207,7 @@ def _mounts(objects: list[Manifest]) -> dict[str, Manifest]:
 
 
 def test_program_follows_what_is_mounted(objects: list[Manifest]) -> None:
-    """The program is given the ConfigMap that there is: the directory of its mount, a key in it, or its name."""
+    """The program follows the ConfigMap of its recipe: the mounted directory, a key in it, or the object by name."""
     config_map = one(objects, "ConfigMap")
     name = config_map["metadata"]["name"]
     given = " ".join([*_words(objects), *(each.get("value", "") for each in _container(objects)["env"])]) + " "
@@ -224,7 +224,7 @@ def test_program_follows_what_is_mounted(objects: list[Manifest]) -> None:
 
 
 def test_command_is_there(objects: list[Manifest]) -> None:
-    """The script, the module or the attribute that is started is among the examples."""
+    """The script, the module or the attribute that a manifest starts exists among the examples."""
     words = " ".join(_words(objects))
     found = re.match(r"python (?:-m )?(\S+)|\w+ (?:.* )?(?:--config=|--app=|--factory )?(\w+[./]\w+\S*)", words)
     assert found, words
@@ -241,7 +241,7 @@ def test_command_is_there(objects: list[Manifest]) -> None:
 def test_arguments_are_flags(
     recipe: str, rendered: dict[str, list[Manifest]], flags: dict[str, dict[str, str]]
 ) -> None:
-    """Each argument of a program of dflag's own is a flag, and each variable is read somewhere in the program."""
+    """Each argument of a program is one of its flags, and each variable is read somewhere in the program."""
     objects = rendered[recipe]
     container = _container(objects)
     for argument in container.get("args", ()):
@@ -258,7 +258,7 @@ def test_arguments_are_flags(
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_ports_agree(recipe: str, rendered: dict[str, list[Manifest]], flags: dict[str, dict[str, str]]) -> None:
-    """What is asked for by probes, the Service and the network policy is where the program listens."""
+    """Probes, Service and network policy name the ports on which the program listens."""
     objects = rendered[recipe]
     container, ports = _container(objects), _ports(objects)
     given = " ".join([*_words(objects), *(each.get("value", "") for each in container["env"])])
@@ -279,7 +279,7 @@ def test_ports_agree(recipe: str, rendered: dict[str, list[Manifest]], flags: di
 
 
 def test_selectors_select(objects: list[Manifest]) -> None:
-    """Deployment, Service, network policy and budget select the pods, and nothing else has their label."""
+    """Deployment, Service, network policy and budget select the pods by their label, and all objects have it."""
     labels = pod_template(objects)["metadata"]["labels"]
     for each in objects:
         spec = each.get("spec", {})
@@ -297,7 +297,7 @@ def test_selectors_select(objects: list[Manifest]) -> None:
 
 
 def test_deployments_have_what_belongs_to_them(objects: list[Manifest]) -> None:
-    """An account without a token, a network policy, a budget, and a role for operators, each with its binding."""
+    """A Deployment comes with an account without a token, a network policy, a budget, and roles with their bindings."""
     kinds = [each["kind"] for each in objects]
     if "CronJob" in kinds:
         assert kinds == ["ConfigMap", "CronJob"]
@@ -318,7 +318,7 @@ def test_deployments_have_what_belongs_to_them(objects: list[Manifest]) -> None:
 
 
 def test_scraped_pods_are_monitored(rendered: dict[str, list[Manifest]]) -> None:
-    """The pod monitor selects the pods that export metrics, at a port that they have, and names their job."""
+    """The pod monitor selects exactly the pods that export metrics, at a port that they have, and names their job."""
     monitor = one(render("monitoring"), "PodMonitor")["spec"]
     (label,) = monitor["selector"]["matchLabels"].items()
     endpoints = {each["port"] for each in monitor["podMetricsEndpoints"]}
@@ -333,7 +333,7 @@ def test_scraped_pods_are_monitored(rendered: dict[str, list[Manifest]]) -> None
 
 
 def test_image_has_what_the_commands_need(rendered: dict[str, list[Manifest]]) -> None:
-    """Each program that a manifest starts is installed by the Dockerfile, with the extras of dflag that there are."""
+    """The Dockerfile installs each program that a manifest starts, and uses only extras that dflag has."""
     dockerfile = (KUBERNETES / "Dockerfile").read_text(encoding="utf-8")
     (extras,) = re.findall(r"'\.\[([\w,]+)\]'", dockerfile)
     pyproject = (EXAMPLES.parent / "pyproject.toml").read_text(encoding="utf-8")
@@ -344,7 +344,7 @@ def test_image_has_what_the_commands_need(rendered: dict[str, list[Manifest]]) -
 
 
 def test_image_copies_what_the_build_reads() -> None:
-    """Each file that pyproject.toml has the build read is copied into the stage that builds."""
+    """The Dockerfile copies each file that pyproject.toml makes the build read into the stage that builds."""
     stage = (KUBERNETES / "Dockerfile").read_text(encoding="utf-8").partition("\nRUN ")[0]
     copied = {name for line in re.findall(r"^COPY (.+) \S+$", stage, re.MULTILINE) for name in line.split()}
     root = EXAMPLES.parent
@@ -357,7 +357,7 @@ def test_image_copies_what_the_build_reads() -> None:
 
 
 def test_secrets_stand_in_no_manifest(objects: list[Manifest]) -> None:
-    """A token or a key of a program comes from a Secret of its recipe, and is no text in a manifest."""
+    """A token or a key of a program comes from a Secret, never from a text in the manifest."""
     for each in _container(objects)["env"]:
         if each["name"].endswith(("_TOKEN", "_KEY")):
             (where,) = each["valueFrom"]
@@ -365,20 +365,20 @@ def test_secrets_stand_in_no_manifest(objects: list[Manifest]) -> None:
 
 
 def test_token_may_be_absent(rendered: dict[str, list[Manifest]]) -> None:
-    """The shop on FastAPI starts without the Secret of its token; setting is off then."""
+    """The Secret with the token of the FastAPI shop is optional, so the shop starts without it."""
     (token,) = (each for each in _container(rendered["fastapi"])["env"] if each["name"] == "FLAGS_TOKEN")
     assert token["valueFrom"]["secretKeyRef"] == {"name": "fastapi-secrets", "key": "token", "optional": True}
 
 
 def test_local_image_is_not_pulled(rendered: dict[str, list[Manifest]]) -> None:
-    """A node that was given the image uses it: a tag `latest` would be pulled from a registry that does not have it."""
+    """Each use of the example image has `imagePullPolicy: IfNotPresent`; otherwise the tag `latest` would be pulled."""
     found = re.findall(r'"image": "dflag-example:latest"(?:, "imagePullPolicy": "(\w+)")?', json.dumps(rendered))
     assert set(found) == {"IfNotPresent"}
 
 
 @pytest.mark.parametrize("page", ["docs/tutorial.md", "examples/README.md"])
 def test_commands_name_objects_that_are_applied(page: str, rendered: dict[str, list[Manifest]]) -> None:
-    """What a reader is shown to patch, to log and to annotate stands in the manifests by these names."""
+    """Each object that a command on the page patches, follows or annotates exists in the manifests under that name."""
     text = (EXAMPLES.parent / page).read_text(encoding="utf-8")
     objects = [each for recipe in rendered.values() for each in recipe]
     found = {("ConfigMap", name) for name in re.findall(r"kubectl patch configmap (\S+)", text)}
@@ -394,7 +394,7 @@ def _names_of_directories() -> Iterator[str]:
 
 
 def test_every_directory_is_in_the_readme() -> None:
-    """A reader finds each directory, and each command names one."""
+    """The README names each directory, and each `apply -k` command names a directory that exists."""
     readme = (KUBERNETES / "README.md").read_text(encoding="utf-8")
     assert {name for name in _names_of_directories() if f"`{name}/`" not in readme} == set()
     for path in [*KUBERNETES.rglob("*.yaml"), *EXAMPLES.rglob("*.md"), *(EXAMPLES.parent / "docs").glob("*.md")]:

@@ -1,5 +1,5 @@
 """
-The arithmetic of the benchmarks.
+The benchmarks compute exponents, latencies and memory correctly, and write volumes as the kubelet does.
 """
 
 from __future__ import annotations
@@ -21,33 +21,33 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("power", [0.0, 1.0, 2.0])
 def test_exponent_of_a_power(power: float) -> None:
-    """The exponent of a power of x is that power, whatever it is multiplied with."""
+    """`exponent()` of a power of x is that power, whatever factor multiplies it."""
     assert exponent([(x, 7e-6 * x**power) for x in (1000, 10_000, 100_000)]) == pytest.approx(power)
 
 
 def test_exponent_weighs_ratios() -> None:
-    """A point that is twice too high and one that is twice too low cancel out, however unlike their sizes."""
+    """`exponent()` weighs ratios: a point twice too high and one twice too low cancel out, whatever their sizes."""
     assert exponent([(1, 2.0), (10, 5.0), (100, 200.0)]) == pytest.approx(1.0)
 
 
 def test_latency_of_each_swap() -> None:
-    """Each swap takes from its own rename until its own number was seen."""
+    """The latency of a swap is the time from its own rename until its own number was seen."""
     assert latencies({1: 10.0, 2: 20.0}, {0: 9.0, 1: 10.5, 2: 20.25}) == Latencies([0.25, 0.5], 0)
 
 
 def test_latency_of_an_overtaken_swap() -> None:
-    """A number that was never seen counts as missed, and takes until a later one was seen."""
+    """A swap whose number was never seen counts as missed, and its latency ends when a later number was seen."""
     assert latencies({1: 10.0, 2: 20.0, 3: 30.0}, {1: 11.0, 3: 32.0}) == Latencies([2.0, 12.0, 1.0], 1)
 
 
 def test_latency_without_the_last_swap() -> None:
-    """A run that did not see the last swap is no measure."""
+    """`latencies()` raises if the last swap was never seen."""
     with pytest.raises(AssertionError, match="the last of 2 swaps was never seen"):
         latencies({1: 10.0, 2: 20.0}, {1: 11.0})
 
 
 def test_published_volume_is_the_kubelets(tmp_path: Path) -> None:
-    """What is published and rewritten plainly reads as a ConfigMap volume does."""
+    """`ConfigMapVolume` reads what `publish()` and `rewrite()` wrote, and the links are those of the kubelet."""
     path = str(tmp_path / "volume")
     publish(path, {"a": "1", "b": "2"})
     rewrite(path, "b", "3")
@@ -56,7 +56,7 @@ def test_published_volume_is_the_kubelets(tmp_path: Path) -> None:
 
 
 def test_traced_counts_what_is_kept() -> None:
-    """What was needed on the way and is gone again does not count."""
+    """`traced()` does not count memory that was released again during the call."""
     made, held = traced(lambda: bytes(len(bytearray(10_000_000)) // 10))
     assert len(made) == 1_000_000
     assert held == pytest.approx(1_000_000, rel=0.01)

@@ -1,5 +1,5 @@
 """
-The page on operations names every line of the log and every field of the status, and its commands work.
+The page on operations has every line of the log and every field of the status, and its commands work.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ FILES = dict(re.findall(r"^<!-- file: (\S+) -->\n```\w+\n(.*?)^```$", PAGE, re.M
 
 LEVELS = {"warning": "warning", "error": "error", "exception": "error", "info": "info", "debug": "debug"}
 PASSED_ON = {"%s", "%s; %s", "flag %r: %s"}
-"""Formats without words of their own: `test_composed_lines_have_a_row` has them logged."""
+"""Formats without words of their own; `test_composed_lines_have_a_row` logs lines with them."""
 
 TIMEOUT_SECONDS = 60
 
@@ -71,7 +71,7 @@ ROWS = [Line(*found) for found in re.findall(r"^\| `(.+?)` \| (\w+) \|", _sectio
 
 
 def _logged_as(line: Line, text: str) -> bool:
-    """Return whether a format of the code may make a text."""
+    """Return whether a format of the code can produce a text."""
     parts = re.split(r"%[rsd]", line.text)
     return bool(re.fullmatch(".*".join(map(re.escape, parts)), text))
 
@@ -82,24 +82,24 @@ def _has_row(text: str, level: str) -> bool:
 
 
 def _pattern(shown: str) -> str:
-    """Make a pattern of a text on the page, in which words in capitals stand for anything."""
+    """Return a pattern for a text on the page, in which words in capitals stand for any text."""
     return ".+".join(map(re.escape, re.split(r"\b[A-Z]{2,}\b", shown)))
 
 
 def test_lines_are_found() -> None:
-    """There are as many lines in the code and on the page as one would expect."""
+    """The search finds more than 50 lines in the code and more than 60 rows on the page."""
     assert len(CODE) > 50
     assert len(ROWS) > 60
 
 
 @pytest.mark.parametrize("line", [line for line in CODE if line.text not in PASSED_ON], ids=lambda line: line.text)
 def test_every_line_of_the_log_is_on_the_page(line: Line) -> None:
-    """A reader finds each line of the log, under its level."""
+    """Each line that the code logs has a row on the page with its level."""
     assert any(row.level == line.level and _logged_as(line, row.text) for row in ROWS)
 
 
 def _composed() -> None:
-    """Log everything whose words come from more than one place."""
+    """Log every line whose text is composed in more than one place."""
     for atomic in (False, True):
         flags = dflag.FlagRegistry()
         flags.dyn_int("rate", 1)
@@ -118,7 +118,7 @@ def _composed() -> None:
 
 
 def test_composed_lines_have_a_row(caplog: pytest.LogCaptureFixture) -> None:
-    """What is put together from a refusal and its consequence stands on the page, and so does its level."""
+    """Each line composed of a refusal and its consequence has a row with its level, and each such row is logged."""
     with pytest.warns(DeprecationWarning, match="use rate"):
         _composed()
     logged = {(record.getMessage(), record.levelname.lower()) for record in caplog.records if record.name == "dflag"}
@@ -134,7 +134,7 @@ def _fields() -> Iterator[str]:
 
 
 def test_every_field_of_the_status_is_on_the_page() -> None:
-    """What the status says is explained, but for the names of what it is about."""
+    """The page explains every field of the status records, except `name` and `source`."""
     explained = set(re.findall(r"`(\w+)`", _section("What status() says"))) | {"healthy"}
     assert set(_fields()) - explained == {"name", "source"}
 
@@ -160,7 +160,7 @@ def _has_reason(text: str) -> bool:
 
 
 def test_reasons_of_files_are_on_the_page(tmp_path: Path) -> None:
-    """Why a volume or a document is not healthy stands in the table, by its text."""
+    """Each reason why a volume or a document is unhealthy is in the table, by its text."""
     volume = ConfigMapVolume(tmp_path / "volume")
     volume.write({"rate": "2", "app.yaml": "rate: 2"})
     broken = tmp_path / "broken.yaml"
@@ -181,7 +181,7 @@ def test_reasons_of_files_are_on_the_page(tmp_path: Path) -> None:
 
 
 def test_reasons_of_the_api_server_are_on_the_page(tmp_path: Path) -> None:
-    """Why an object is not healthy stands in the table, by its text."""
+    """Each reason why an object at the API server is unhealthy is in the table, by its text."""
     pytest.importorskip("httpx2")
     server = ApiServer(tmp_path / "kubeconfig")
     try:
@@ -217,12 +217,12 @@ elif verb == "logs":
 else:
     assert verb in ("annotate", "port-forward", "rollout"), verb
 """
-"""Stands for the cluster: one ConfigMap, one pod, whose commands run here."""
+"""A stand-in for the cluster: one ConfigMap and one pod, whose commands run on this machine."""
 
 
 @pytest.fixture(name="shop")
 def _shop(tmp_path: Path) -> Path:
-    """Return a directory with the example's program, its object, and commands ``kubectl`` and ``dflag``."""
+    """Return a directory with the example's program, its object, and the commands ``kubectl`` and ``dflag``."""
     (tmp_path / "shop.py").write_text(FILES["shop.py"], encoding="utf-8")
     manifest = yaml.safe_load(FILES["shop-flags.yaml"])
     manifest["data"] = {"rate_limit": "70", "_rules.yaml": "- {set: {rate_limit: 80}}"}
@@ -235,7 +235,7 @@ def _shop(tmp_path: Path) -> Path:
 
 
 def _run(block: str, directory: Path, port: int) -> str:
-    """Run a block of the page as a shell would that stops at the first failure."""
+    """Run a block of the page in a shell that stops at the first failure, and return its output."""
     environment = {
         **os.environ,
         "PATH": f"{directory}:{os.environ['PATH']}",
@@ -259,7 +259,7 @@ def _run(block: str, directory: Path, port: int) -> str:
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
 def test_commands_of_the_page_do_what_it_says(shop: Path) -> None:
-    """From top to bottom: they look, write a good value, take the rules out, and override it in one process."""
+    """The commands, run in order, show the flag, write a good value, remove the rules, and override one process."""
     flags = dflag.FlagRegistry("shop")
     rate = flags.dyn_int("rate_limit", 50, min=1, max=10_000)
     flags.dyn_string("banner", "")
@@ -291,14 +291,14 @@ def test_commands_of_the_page_do_what_it_says(shop: Path) -> None:
 
 
 def test_example_is_the_one_of_the_commands() -> None:
-    """The object of the example has the name and the keys that the commands are about."""
+    """The ConfigMap of the example has the name and the key that the commands use."""
     manifest = yaml.safe_load(FILES["shop-flags.yaml"])
     assert manifest["metadata"]["name"] == "shop-flags"
     assert "rate_limit" in manifest["data"]
 
 
 def test_links_within_the_page_lead_somewhere() -> None:
-    """Each heading that a link names is there."""
+    """Each link within the page names a heading that exists."""
     headings = re.findall(r"^##+ (.+)$", PAGE, re.MULTILINE)
     anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
     assert set(re.findall(r"\]\(#([^)]+)\)", PAGE)) <= anchors

@@ -28,18 +28,18 @@ def test_examples_of_page(path: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     """The Python examples of a page run from top to bottom, in one namespace."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["program"])
-    # A real module, for what looks up the names of a class in the module that defines it.
+    # A real module, because some libraries look up the names of a class in the module that defines it.
     module = types.ModuleType(f"page_{path.stem}")
     monkeypatch.setitem(sys.modules, module.__name__, module)
     for example in examples(path.read_text(encoding="utf-8")):
         if example.needs is not None and importlib.util.find_spec(example.needs) is None:
-            continue  # the example of the other library; what it becomes with dflag runs all the same
+            continue  # the example of the other library; what it becomes with dflag still runs
         run(example, module, str(path))
-    module.__dict__.clear()  # of which a library may keep functions, and with them a server and its descriptors
+    module.__dict__.clear()  # a library may keep its functions, and with them a server and its descriptors
 
 
 def test_tests_of_the_page_on_testing_pass(tmp_path: Path) -> None:
-    """What a reader copies into a file of tests passes under pytest, with the plugin that dflag brings."""
+    """The test files shown on the page on testing pass under pytest, with the plugin of dflag."""
     page = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
     found = re.findall(
         r"^<!-- file: (test_\w+\.py) -->\n<!-- no-run -->\n```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL
@@ -61,7 +61,7 @@ def test_tests_of_the_page_on_testing_pass(tmp_path: Path) -> None:
 
 
 def test_examples_are_found() -> None:
-    """A fenced block is found with its line, also when indented; one marked as not to be run is left out."""
+    """`examples()` yields a fenced block with its line, also when indented, and skips one marked "no-run"."""
     page = (
         "# Title\n\n```python\na = 1\n```\n\n"
         "<!-- no-run -->\n```python\nfail()\n```\n\n"
@@ -73,7 +73,7 @@ def test_examples_are_found() -> None:
 
 
 def test_fault_is_reported_at_its_line() -> None:
-    """An example that raises names the line of the page."""
+    """The traceback of an example that raises has the line of the page."""
     module = types.ModuleType("page")
     with pytest.raises(ZeroDivisionError) as caught:
         run(Example("1 / 0\n", 7), module, "page.md")
@@ -81,7 +81,7 @@ def test_fault_is_reported_at_its_line() -> None:
 
 
 def test_session_is_checked() -> None:
-    """An example that shows a prompt is compared with what it prints."""
+    """An example with a prompt fails if it prints something other than what the page shows."""
     module = types.ModuleType("page")
     with pytest.raises(Exception, match=r"page\.md"):
         run(Example(">>> 1 + 1\n3\n", 7), module, "page.md")

@@ -1,5 +1,5 @@
 """
-The comparison with peers: every fault runs, and the table copes with whatever came of it.
+The comparison with peers runs every fault, and its table has words for every result.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _document(results: dict[str, object]) -> dict[str, object]:
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_dflag_fills_every_cell(fault: str, tmp_path: Path) -> None:
-    """The driver of dflag runs through each fault, and the table has words for what came of it."""
+    """The driver of dflag runs through each fault, and the table has words for the result."""
     run = Run(load("dflag_"), str(tmp_path / "volume"), idle_seconds=0.01)
     try:
         result = FAULTS[fault](run)
@@ -41,7 +41,7 @@ def test_dflag_fills_every_cell(fault: str, tmp_path: Path) -> None:
 
 
 def test_bad_value_is_distinguished_from_a_removed_one(tmp_path: Path) -> None:
-    """A wrong type is measured as kept and reported, a removed option as the default."""
+    """A value of a wrong type counts as kept and reported, a removed option as the default, not reported."""
     outcomes = {}
     for fault in ("wrong_type", "key_removed"):
         run = Run(load("dflag_"), str(tmp_path / fault))
@@ -66,12 +66,12 @@ def test_bad_value_is_distinguished_from_a_removed_one(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("fault", COLUMNS)
 def test_cell_without_a_measurement(fault: str, result: dict[str, str] | None, words: str) -> None:
-    """A fault that was not run, hung, crashed or could not be installed says so in its cell."""
+    """The cell of a fault says so when the fault was not run, hung, crashed or could not be installed."""
     assert cell(fault, result) == words
 
 
 def test_cell_of_missed_swaps() -> None:
-    """Missed swaps stand out, and there is no latency where none was seen."""
+    """A cell shows missed swaps in bold, and has no latency when no swap was seen."""
     assert cell("swaps", {**RAN, "seen": 0, "of": 10, "p50": None}) == "**0 of 10**"
     assert cell("swaps", {**RAN, "seen": 10, "of": 10, "p50": 0.002}) == "10 of 10, 2 ms"
 
@@ -84,7 +84,7 @@ def test_table_of_nothing() -> None:
 
 
 def test_a_process_that_crashes_is_a_result() -> None:
-    """A driver that cannot be loaded is a crash with its last line as the reason, and ends nothing."""
+    """For a driver that cannot be loaded, `run_one()` returns a crash, with its last line as the reason."""
     result = peers.run_one(sys.executable, "nonesuch", "read")
     assert result["outcome"] == "crashed"
     assert "nonesuch" in result["reason"]
@@ -99,7 +99,7 @@ BEGIN, END = "<!-- peers:begin -->", "<!-- peers:end -->"
 
 
 def test_put_keeps_the_rest_of_the_page() -> None:
-    """The text between the markers is replaced, and again by a second run, and nothing else is."""
+    """`put()` replaces only the text between the markers, also in a second run."""
     page = f"before\n{BEGIN}\nold\n{END}\nafter\n"
     once = put(page, "peers", "new\n")
     assert once == f"before\n{BEGIN}\nnew\n{END}\nafter\n"

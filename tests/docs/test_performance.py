@@ -1,5 +1,5 @@
 """
-The page on performance says what was measured, and shows what it names.
+The page on performance shows the measured values of its JSON document, and the files that it names exist.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ def _measured() -> dict[str, Any]:
 
 
 def test_page_is_what_was_measured(page: str, measured: dict[str, Any]) -> None:
-    """Tables, images and legend of the page are those of the JSON document beside it."""
+    """Tables, images and legend of the page are those of the JSON document next to it."""
     assert _table.into(page, measured, "images") == page
 
 
 def test_page_has_a_place_for_every_module(page: str, measured: dict[str, Any]) -> None:
-    """Each module that is run has its markers, and each part of the run stands on the page."""
+    """The page has markers for each benchmark module, and the table of each part of the run."""
     assert {f"<!-- bench-{name}:begin -->" for name in MODULES} <= set(re.findall("<!-- bench-[a-z]+:begin -->", page))
     assert [part.name for part in parts(measured)] == [*MODULES, "peers"]
     for part in parts(measured):
@@ -54,7 +54,7 @@ def test_page_has_a_place_for_every_module(page: str, measured: dict[str, Any]) 
 
 
 def test_every_image_of_the_page_exists(page: str, measured: dict[str, Any]) -> None:
-    """Each plot that the run has is shown, and each image that the page shows is a file with a title and no date."""
+    """The page shows each plot of the run in order, and each image is an SVG file with a title and no date."""
     named = IMAGE.findall(page)
     assert named == [f"images/{plot.name}.svg" for part in _in_order(page, measured) for plot in part.report.plots]
     for image in named:
@@ -65,7 +65,7 @@ def test_every_image_of_the_page_exists(page: str, measured: dict[str, Any]) -> 
 
 
 def test_number_in_the_readme_is_measured(measured: dict[str, Any]) -> None:
-    """The README gives the ratios of a dynamic flag and of absl, as near as they are the same in another run."""
+    """The README gives the measured ratios of a dynamic flag and of absl, within 10 % and 20 %."""
     scores = {result.name: result.score for part in parts(measured) for result in part.report.results}
     sentence = next(
         line for line in README.read_text(encoding="utf-8").split("\n- ") if "docs/performance.md): a" in line
@@ -80,7 +80,7 @@ def _in_order(page: str, measured: dict[str, Any]) -> list[Part]:
 
 
 def test_document_gives_back_what_it_was_made_from() -> None:
-    """What is written as JSON is read as the same results and plots, a value that is missing among them."""
+    """Results and plots that are written as JSON are read back equal, also a result whose value is missing."""
     missing = Result(name="gone", value=math.nan, note="no such thing")
     written = document([Part("one", "One", Report([RESULT, missing], [PLOT], {"absl-py": "2"}))])
     (part,) = parts(json.loads(dumps(written)))
@@ -91,7 +91,7 @@ def test_document_gives_back_what_it_was_made_from() -> None:
 
 
 def test_a_result_has_a_line_of_its_own() -> None:
-    """Each result and plot of the document is one line, so that a change of one shows as one."""
+    """Each result and plot is one line of the document, so that a diff shows each change on its own."""
     text = dumps(document([Part("one", "One", Report([RESULT, RESULT], [PLOT]))]))
     assert sum('"name": "a|b"' in line for line in text.splitlines()) == 2
     assert sum('"title": "One"' in line and "lines" in line for line in text.splitlines()) == 1
@@ -107,12 +107,12 @@ def test_a_result_has_a_line_of_its_own() -> None:
     ],
 )
 def test_row_of_a_result(result: Result, row: str) -> None:
-    """A row has the value in a unit of its size, the ratio and the verdict; a value that is missing says why."""
+    """A row shows the value in a fitting unit, the ratio and the verdict; a missing value shows the reason."""
     assert _table.table(Part("one", "One", Report([result]))).splitlines()[-1] == row
 
 
 def test_a_page_without_a_place_is_refused() -> None:
-    """A part for which the page has no markers is an error, not left out."""
+    """`into()` raises if the page has no markers for a part."""
     with pytest.raises(ValueError, match="bench-one"):
         _table.into(
             "<!-- bench-legend:begin --><!-- bench-legend:end -->", document([Part("one", "", Report([]))]), None
@@ -120,7 +120,7 @@ def test_a_page_without_a_place_is_refused() -> None:
 
 
 def test_a_run_is_shown_again_from_its_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With --from nothing is measured: the table is printed, and the status says whether a limit was exceeded."""
+    """With --from, the table is printed from the document, and the status is 1 if a limit was exceeded."""
     file = tmp_path / "run.json"
     for result, status in ((RESULT, 1), (dataclasses.replace(RESULT, limit=1.3), 0)):
         file.write_text(dumps(document([Part("one", "One", Report([result]))])), encoding="utf-8")
@@ -129,7 +129,7 @@ def test_a_run_is_shown_again_from_its_document(tmp_path: Path, capsys: pytest.C
 
 
 def test_libraries_are_measured_by_turns_and_failures_are_rows() -> None:
-    """Libraries are measured beside the floor; one that is missing or does not start is a row that says so."""
+    """`costs.measure()` measures each library, and the row of one that is missing or does not start has the reason."""
     report = costs.measure(
         sys.executable,
         {"absl-py": "not to be had"},

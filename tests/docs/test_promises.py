@@ -1,5 +1,5 @@
 """
-The tests that the pages on reliability and security name are there.
+The tests named on the pages on reliability and security exist.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 NAMED = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
 PAGES = ("reliability.md", "security.md")
 WITHOUT_TESTS = {"What is not promised", "Beside others", "Limits"}
-"""The headings under which nothing is claimed of dflag: limits and advice, and a table made by a script."""
+"""The headings below which dflag claims nothing: limits, advice, and a table that a script makes."""
 
 
 def _text(page: str) -> str:
@@ -32,7 +32,7 @@ def _functions(path: Path) -> set[str]:
 
 def _promises(text: str) -> Iterator[str]:
     """
-    Yield the items of the lists that claim something.
+    Yield the items of the lists that claim something about dflag.
     """
     headings: list[str] = []
     for block in re.split(r"\n(?=- |\n|#)", text):
@@ -49,7 +49,7 @@ def _without_a_test(text: str) -> list[str]:
 
 def _cut_off(text: str) -> list[str]:
     """
-    List what is left of names of tests once the whole ones are taken out, below the introduction.
+    Return the lines below the introduction that still contain parts of test names once whole names are removed.
     """
     _, _, claims = text.partition("\n## ")
     return re.findall(r".*(?:\btests/|::|\btest_).*", NAMED.sub("", claims))
@@ -60,7 +60,7 @@ def _cut_off(text: str) -> list[str]:
 )
 def test_a_named_test_exists(named: tuple[str, str]) -> None:
     """
-    A promise that nothing holds any more cannot stay on the page.
+    Each test that a page names exists in the file that the page names.
     """
     path, function = named
     assert function in _functions(ROOT / path)
@@ -69,7 +69,7 @@ def test_a_named_test_exists(named: tuple[str, str]) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_every_promise_names_a_test(page: str) -> None:
     """
-    What dflag claims to do is held by a test in each item; limits and advice are words.
+    Each item of a list that claims something names a test, except under limits and advice.
     """
     assert len(list(_promises(_text(page)))) > 20
     assert _without_a_test(_text(page)) == []
@@ -78,7 +78,7 @@ def test_every_promise_names_a_test(page: str) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_every_name_is_whole(page: str) -> None:
     """
-    No name is written so that the search above would pass it over.
+    Every name of a test on the page is complete, so that the other tests here find it.
     """
     assert _cut_off(_text(page)) == []
 
@@ -98,7 +98,7 @@ def test_every_name_is_whole(page: str) -> None:
 )
 def test_a_name_that_is_cut_off_is_found(name: str) -> None:
     """
-    A promise beside whose name something is missing counts as one without a test, and the name as cut off.
+    An incomplete name of a test is reported as cut off, and its promise as one without a test.
     """
     whole = "`tests/unit/test_a.py::test_b`"
     page = f"# Page\n\n## What is promised\n\n### A\n\n- First. {whole}\n- Second.\n  {name}\n\n### Limits\n\n- None."

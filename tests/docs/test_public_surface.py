@@ -1,7 +1,7 @@
 """
-What `dir()` shows of each public module and class is what the docs name, and nothing of the machinery.
+`dir()` of each public module and class shows exactly the documented names.
 
-After a change that is meant, write the list anew: ``python -m tests.docs.test_public_surface > tests/docs/public.txt``
+After an intended change, write the list again: ``python -m tests.docs.test_public_surface > tests/docs/public.txt``
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ NAMED = [name for name in MODULES if name not in HOOKS]
 
 def _public(module: ModuleType) -> dict[str, list[str]]:
     """
-    List the names of a module, and those of each class of ours among them.
+    Return the public names of a module, and those of each of our classes in it.
     """
     found = {module.__name__: [name for name in dir(module) if not name.startswith("_")]}
     for name in found[module.__name__]:
@@ -57,18 +57,18 @@ def _lines(module: ModuleType) -> list[str]:
 
 @pytest.mark.parametrize("name", NAMED)
 def test_public_names_are_those_of_the_list(name: str) -> None:
-    """A name that comes or goes is a decision: it stands in the list that is compared here."""
+    """Every public name is in the committed list, so that adding or removing one is a deliberate change."""
     assert [line for line in _lines(imported(name)) if line not in LIST] == []
 
 
 def test_the_list_has_no_other_names() -> None:
-    """A module, class or name that is gone is gone from the list."""
+    """The committed list has no module, class or name that does not exist."""
     assert [line for line in LIST if line not in {line for name in NAMED for line in _lines(imported(name))}] == []
 
 
 @pytest.mark.parametrize("name", NAMED)
 def test_public_names_are_explained(name: str) -> None:
-    """A method has a docstring; an attribute has a text below it, or stands in that of its class, or on a page."""
+    """Each public method has a docstring; each attribute has a text below it, or is named in its class or on a page."""
     module = imported(name)
     unexplained = [
         f"{place}.{own}"

@@ -1,5 +1,5 @@
 """
-The recipes: programs under examples/, each with tests of its own.
+The recipes, which are programs under examples/, pass their own tests and work under their servers.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ RECIPES = {
     "invoice_job": ("settings", "prometheus_client", {"tax": "7"}),
     "retry_library": ("settings", "prometheus_client", {"retry.attempts": "1"}),
 }
-"""Each program, with the module of its flags, what only the rest of it needs, and values for it."""
+"""Each program: the module of its flags, a package that only the rest of it needs, and values for its flags."""
 
 CHECK = """
 import importlib, json, os, sys, threading
@@ -55,7 +55,7 @@ descriptors = os.listdir("/proc/self/fd") if os.path.exists("/proc/self/fd") els
 places = [os.path.realpath(f"/proc/self/fd/{name}") for name in descriptors]
 print(threading.active_count(), [place for place in places if "socket:" in place or "inotify" in place])
 """
-"""Checks the flags of each recipe, then imports all that can be imported without a server."""
+"""Checks the flags of each recipe, then imports every module that can be imported without a server."""
 
 SERVERS = {
     "gunicorn": ["-m", "gunicorn", "--no-control-socket", "--config=flask_shop/gunicorn.conf.py"],
@@ -67,7 +67,7 @@ SERVERS = {
 
 @pytest.fixture(name="own_tests", scope="module")
 def _own_tests(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
-    """Run the tests of all recipes that can run here, and return what failed in each."""
+    """Run the tests of all recipes that can run here, and return the failures of each recipe."""
     report = tmp_path_factory.mktemp("recipes") / "report.xml"
     # Isolated, so that the current directory does not hide an installed wheel.
     command = [sys.executable, "-Im", "pytest", "-p", "no:cacheprovider", f"--junit-xml={report}"]
@@ -89,7 +89,7 @@ def _own_tests(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]
 
 def _in_time(condition: Callable[[], object]) -> bool:
     """
-    Wait for a program that starts, which takes a while on a machine that is busy.
+    Return whether the condition becomes true within the time that a program needs to start on a busy machine.
     """
     return any(eventually(condition) for _ in range(round(START_SECONDS / DEADLINE_SECONDS)))
 
@@ -104,13 +104,13 @@ def _skip_unless_it_can_run(recipe: str) -> None:
 
 
 def test_every_directory_is_a_recipe() -> None:
-    """No directory with tests is left out here."""
+    """Every directory of the examples that has tests is in `RECIPES`."""
     assert {path.parent.name for path in EXAMPLES.glob("*/test_*.py")} == set(RECIPES)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_own_tests_pass(own_tests: dict[str, list[str]], recipe: str) -> None:
-    """A recipe has tests as its users would write them, which pass with warnings as errors."""
+    """The tests of a recipe pass with warnings as errors, and use the fixture `dflag_isolated`."""
     _skip_unless_it_can_run(recipe)
     assert own_tests[recipe] == []
     (tests,) = (EXAMPLES / recipe).glob("test_*.py")
@@ -118,7 +118,7 @@ def test_own_tests_pass(own_tests: dict[str, list[str]], recipe: str) -> None:
 
 
 def test_checking_flags_starts_nothing(tmp_path: Path) -> None:
-    """To check the flags of a recipe imports no framework; even to import its programs starts no thread or socket."""
+    """Checking the flags of a recipe imports no framework, and importing its programs starts no thread or socket."""
     for recipe in RECIPES:
         ConfigMapVolume(tmp_path / recipe).write(RECIPES[recipe][2])
     recipes = [(recipe, *RECIPES[recipe][:2]) for recipe in RECIPES]
@@ -140,7 +140,7 @@ def test_checking_flags_starts_nothing(tmp_path: Path) -> None:
 
 
 def test_commands_of_the_django_project(volume: ConfigMapVolume) -> None:
-    """The system checks of the project pass on its source, and `manage.py dflag` is the command with its flags."""
+    """The system checks of the Django project name an unknown key, and `manage.py dflag docs` lists the flags."""
     _skip_unless_it_can_run("django_shop")
     volume.write({"discount": "5", "order": "off"})
     for command, expected in {"check": "unknown key 'order'", "dflag docs": "discount"}.items():
@@ -158,7 +158,7 @@ def test_commands_of_the_django_project(volume: ConfigMapVolume) -> None:
 
 
 def test_each_file_is_shown() -> None:
-    """The page of each recipe shows all of its files but those that only start it."""
+    """The pages of the recipes show all of their files, except the two that only start Django."""
     shown = "".join(path.read_text(encoding="utf-8") for path in (EXAMPLES.parent / "docs").glob("recipe-*.md"))
     files = {f"{path.parent.name}/{path.name}" for path in EXAMPLES.glob("*/*.*") if path.parent.name in RECIPES}
     assert {file for file in files if f"{{literalinclude}} ../examples/{file}\n" not in shown} == {
@@ -169,7 +169,7 @@ def test_each_file_is_shown() -> None:
 
 class Server:
     """
-    A program that serves at an inherited socket, so that its port is known and no request is refused while it starts.
+    A program that serves on an inherited socket, so that its port is known and no request is refused during the start.
     """
 
     def __init__(self, command: list[str], volume: ConfigMapVolume, directory: Path) -> None:
@@ -193,7 +193,7 @@ class Server:
 
     def get(self, path: str) -> tuple[int, str]:
         """
-        Return status and body of an answer.
+        Return the status and the body of an answer.
         """
         try:
             with urllib.request.urlopen(f"{self.url}/{path}", timeout=DEADLINE_SECONDS) as answer:  # noqa: S310 - its own
@@ -204,12 +204,12 @@ class Server:
 
     def processes_with(self, discount: str) -> set[int]:
         """
-        Return both workers, once each of them has that value.
+        Return the ids of both workers, once each of them has that value.
         """
         found: set[int] = set()
 
         def are_both() -> bool:
-            with contextlib.suppress(OSError):  # a request that has waited for a server to start
+            with contextlib.suppress(OSError):  # a request that waited for a server to start
                 listing = json.loads(self.get("debug/flags/?name=discount")[1])
                 if listing["flags"][0]["current_value"] == discount:
                     found.add(listing["process"])
@@ -220,7 +220,7 @@ class Server:
 
     def stop(self) -> int:
         """
-        End it, and return its status.
+        End the program, and return its status.
         """
         self._process.terminate()
         try:
@@ -233,7 +233,7 @@ class Server:
 @pytest.mark.untraced
 @pytest.mark.parametrize("name", SERVERS)
 def test_each_worker_of_a_server_follows(name: str, volume: ConfigMapVolume, tmp_path: Path) -> None:
-    """Under the configuration of each server all of its workers follow the volume, and tell of it in the metrics."""
+    """Under each server, all workers follow the volume, count a refused value in the metrics, and log each warning."""
     if importlib.util.find_spec(name.replace("uwsgi", "pyuwsgi")) is None:
         pytest.skip(f"needs {name}")
     volume.write({"discount": "10"})
@@ -262,7 +262,7 @@ MAINS = {
     "grpc_shop": ["-m", "grpc_shop.server", "--port=0", "--page_port=0", "--metrics_port=0", "--config=VOLUME"],
     "retry_library": ["-m", "retry_library.probe", "--port=0", "--page_port=0", "--config=VOLUME"],
 }
-"""How the programs that are no web programs are started."""
+"""The commands that start the programs without a web server."""
 
 
 @contextlib.contextmanager
@@ -291,7 +291,7 @@ def _running(recipe: str, volume: ConfigMapVolume, log: Path) -> Iterator[subpro
 
 @pytest.mark.parametrize("recipe", MAINS)
 def test_program_runs(recipe: str, volume: ConfigMapVolume, tmp_path: Path) -> None:
-    """The program itself starts, follows its volume, shows its flags, and ends by a signal."""
+    """The program starts, follows its volume, shows its flags, and ends with status 0 by a signal."""
     (name, value), *_ = RECIPES[recipe][2].items()
     volume.write({name: value})
     log = tmp_path / "log"
@@ -306,7 +306,7 @@ def test_program_runs(recipe: str, volume: ConfigMapVolume, tmp_path: Path) -> N
         for bad in ("bad", "worse"):  # logging is configured, or only the first warning would show
             volume.write({name: bad})
             assert eventually(lambda text=f"got {bad!r}": text in log.read_text()), log.read_text()
-        if recipe != "celery_shop":  # a worker of which takes five seconds
+        if recipe != "celery_shop":  # its worker takes five seconds to end
             process.terminate()
             assert process.wait(DEADLINE_SECONDS) == 0, log.read_text()
     assert "Traceback" not in log.read_text()
@@ -314,7 +314,7 @@ def test_program_runs(recipe: str, volume: ConfigMapVolume, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("recipe", MAINS)
 def test_bad_value_keeps_a_program_from_starting(recipe: str, volume: ConfigMapVolume, tmp_path: Path) -> None:
-    """A bad value ends the start of each program, which names it."""
+    """A program does not start on a bad value, and names the flag."""
     (name, _), *_ = RECIPES[recipe][2].items()
     volume.write({name: "bad"})
     log = tmp_path / "log"
@@ -324,7 +324,7 @@ def test_bad_value_keeps_a_program_from_starting(recipe: str, volume: ConfigMapV
 
 
 def test_command_logs_in_the_form_of_its_errors(tmp_path: Path) -> None:
-    """The command does its work without a file of flags, and its one warning begins with its name."""
+    """The command works without a file of flags, and its one warning begins with the name of the command."""
     _skip_unless_it_can_run("copy_command")
     (tmp_path / "source").write_bytes(b"x")
     found = subprocess.run(

@@ -24,7 +24,7 @@ START = datetime(2026, 11, 28, 10, tzinfo=UTC)
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: f"{vector['name']}-{vector['text']}")
 def test_vectors_are_those_of_the_code(vector: dict[str, str]) -> None:
-    """Each line of the table is what the code draws, and when it switches."""
+    """Each line of the table has the number, the decision and the time of the switch that the code computes."""
     (staged,) = parse_rules(
         f"- {{name: '{vector['name']}', from: 2026-11-28T10:00:00Z, over: 30m, set: {{a: 1}}}}"
     ).rules
@@ -36,7 +36,7 @@ def test_vectors_are_those_of_the_code(vector: dict[str, str]) -> None:
 
 
 def test_there_are_vectors() -> None:
-    """The table has several, with an empty text and one beyond ASCII."""
+    """The table has at least six lines, with an empty text and a text beyond ASCII."""
     assert len(VECTORS) >= 6
     assert {vector["inside"] for vector in VECTORS} == {"yes", "no"}
     assert any(not vector["text"] for vector in VECTORS)
@@ -44,13 +44,13 @@ def test_there_are_vectors() -> None:
 
 
 def test_states_are_those_of_the_code() -> None:
-    """The table of states has each that a rule may be in, in the order in which the first counts."""
+    """The table of states lists every state of a rule, in the order of `RulePhase`."""
     section = PAGE.partition("| state |")[2].partition("\n\n")[0]
     assert tuple(re.findall(r"^\| `([a-z ]+)` \|", section, re.MULTILINE)) == get_args(RulePhase)
 
 
 def test_recipes_are_rules() -> None:
-    """Each list of rules on the page can be read, and the ConfigMap's as well."""
+    """Each list of rules on the page, also the one in the ConfigMap, parses without faults into named rules."""
     blocks = [block for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL) if not block.startswith("spec")]
     rules = [re.sub(r"(?ms).*_rules\.yaml: \|\n", "", block) for block in blocks]
     assert len(rules) >= 6

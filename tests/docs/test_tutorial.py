@@ -1,5 +1,5 @@
 """
-The tutorial, followed: its files, its commands in order, and the service beside them.
+The tutorial works as written: its files, its commands in order, and the service that runs next to them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 PAGE = Path(__file__).parents[2] / "docs" / "tutorial.md"
 FOLDER, PORTS = "/home/you/shop", ("8080", "8081")
-"""What the page has in place of the reader's folder and ports."""
+"""The folder and the ports on the page, in place of the reader's."""
 
 _FILE = re.compile(r"^<!-- file: (\S+) -->\n(?:<!-- no-run -->\n)?```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _STEP = re.compile(
@@ -39,18 +39,18 @@ TIMEOUT_SECONDS = 60
 
 
 def _mind_ctrl_c() -> None:
-    """Have Ctrl-C end the child, also where the tests run in the background, which ignores it."""
+    """Restore Ctrl-C in the child: tests that run in the background ignore it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Reader:
     """
-    Somebody who follows the page in a folder of their own.
+    A person who follows the page in a folder of their own.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        with contextlib.ExitStack() as stack:  # all at once, or the same one may come twice
+        with contextlib.ExitStack() as stack:  # all at once, or the same port may come twice
             free = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in PORTS]
             self.ports = [str(each.getsockname()[1]) for each in free]
         self.printed = folder / "printed.txt"
@@ -69,23 +69,23 @@ class Reader:
             "PYTHONPATH": os.pathsep.join(filter(None, [os.fspath(packages), os.environ.get("PYTHONPATH", "")])),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
-        # With it a line and its end are written one after the other, and a line of the log may come between.
+        # With PYTHONUNBUFFERED, a line and its end are written separately, and a line of the log may come between.
         self.environment.pop("PYTHONUNBUFFERED", None)
 
     def typed(self, text: str) -> str:
-        """Return what the page has the reader type, with ports that are free here."""
+        """Return the text that the reader types, with ports that are free here."""
         for shown, port in zip(PORTS, self.ports, strict=True):
             text = text.replace(shown, port)
         return text
 
     def seen(self, text: str) -> str:
-        """Return what is printed here as the page shows it."""
+        """Return the output with the ports and the folder that the page shows."""
         for shown, port in zip(PORTS, self.ports, strict=True):
             text = text.replace(port, shown)
         return text.replace(os.fspath(self.folder), FOLDER)
 
     def run(self, command: str) -> str:
-        """Type a command and return what it prints."""
+        """Run a command and return what it prints."""
         found = subprocess.run(
             ["/bin/sh", "-c", self.typed(command)],
             cwd=self.folder,
@@ -99,7 +99,7 @@ class Reader:
         return self.seen(found.stdout)
 
     def start(self, command: str) -> None:
-        """Start the service, which then runs beside the other commands."""
+        """Start the service, which then runs while the other commands run."""
         with self.printed.open("wb") as output:
             self.service = subprocess.Popen(
                 ["/bin/sh", "-c", f"exec {command}"],
@@ -117,7 +117,7 @@ class Reader:
 
 @pytest.fixture(name="reader")
 def _reader(tmp_path: Path) -> Iterator[Reader]:
-    """Return a reader; their service is stopped by Ctrl-C at the end."""
+    """Yield a reader; end their service by Ctrl-C after the test."""
     reader = Reader(tmp_path)
     yield reader
     if reader.service:
@@ -127,7 +127,7 @@ def _reader(tmp_path: Path) -> Iterator[Reader]:
 
 @pytest.mark.skipif(not shutil.which("sh"), reason="needs a shell")
 def test_tutorial_can_be_followed(reader: Reader) -> None:
-    """Each command prints what stands below it, and the service prints what the page says it does."""
+    """Each command prints what the page shows below it, and the service prints each line that the page announces."""
     text = PAGE.read_text(encoding="utf-8")
     for name, contents in _FILE.findall(text):
         (reader.folder / name).write_text(reader.typed(contents), encoding="utf-8")
