@@ -1,5 +1,5 @@
 """
-The example of a page in a browser, whose banner follows a ConfigMap volume.
+The example of a frontend: its page in a browser has a banner that follows a ConfigMap volume.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PROGRAM = Path(__file__).parents[2] / "examples" / "web" / "frontend" / "serve.p
 
 @pytest.mark.timeout(120)
 def test_the_banner_follows_the_volume(chromium: Browser, volume: ConfigMapVolume, tmp_path: Path) -> None:
-    """A change of the volume shows in the page of another origin without a reload."""
+    """The page, which has another origin than the flags, shows a change of the volume without a reload."""
     packages = install(tmp_path, "web-sdk", "core", "ofrep-web-provider")
     volume.write({"banner": "Welcome"})
     command = [sys.executable, PROGRAM, volume.path, "--port=0", "--flags-port=0", f"--packages={packages}"]

@@ -1,5 +1,5 @@
 """
-The built manual, opened from its files and without a network. tox runs this in `docs`, after the build.
+The built manual, opened from its files without a network; the tox environment `docs` runs these tests after the build.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(
 
 MANUAL = Path(os.environ.get("DFLAG_MANUAL", "."))
 WIDTHS = {"laptop": 1366, "tablet": 1024, "phone": 390}
-"""On a laptop as wide as this the text has both side bars beside it, and less room than on any wider screen."""
+"""On a laptop of this width, the text is between both side bars, and has less room than on any wider screen."""
 
 OVERFLOWING = """() => {
   const found = document.documentElement.scrollWidth > innerWidth + 1 ? ["the page"] : [];
@@ -35,7 +35,7 @@ OVERFLOWING = """() => {
   }
   return found;
 }"""
-"""What would have to be scrolled sideways to be read; on a phone, wide tables and drawings are."""
+"""Finds what must be scrolled sideways to be read, except wide tables and drawings on a phone."""
 
 
 BACKED = """() => {
@@ -47,7 +47,7 @@ BACKED = """() => {
   return texts.every(text => opaque.some(shape =>
     shape.left <= text.left && shape.right >= text.right && shape.top <= text.top && shape.bottom >= text.bottom));
 }"""
-"""Whether each text stands on a filled shape."""
+"""Returns whether each text is on top of a filled shape."""
 
 
 class Anchors(html.parser.HTMLParser):
@@ -63,7 +63,7 @@ class Anchors(html.parser.HTMLParser):
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, _: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note what an element offers, and where it leads."""
+        """Record the anchor that an element has, and the file and anchor that it links to."""
         for name, value in attrs:
             if name == "id":
                 self.names.add(value or "")
@@ -75,7 +75,7 @@ class Anchors(html.parser.HTMLParser):
 
 @pytest.fixture(name="page")
 def _page(chromium: Browser) -> Iterator[Page]:
-    """Return a page that has no network, and may use the clipboard."""
+    """Yield a page that has no network and may use the clipboard."""
     context = chromium.new_context(offline=True, reduced_motion="reduce")
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     yield context.new_page()
@@ -84,7 +84,7 @@ def _page(chromium: Browser) -> Iterator[Page]:
 
 @pytest.mark.timeout(180)
 def test_nothing_is_scrolled_sideways(page: Page) -> None:
-    """On each page code, tables and pictures fit a laptop, a tablet and a phone."""
+    """No page, block of code, table or picture of the manual scrolls sideways on a laptop, a tablet or a phone."""
     found = {}
     for path in sorted(MANUAL.glob("*.html")):
         page.goto(path.as_uri(), wait_until="domcontentloaded")
@@ -96,7 +96,7 @@ def test_nothing_is_scrolled_sideways(page: Page) -> None:
 
 
 def test_a_command_is_copied_without_its_prompt(page: Page) -> None:
-    """Each block has a button; what it copies of a session is the command alone."""
+    """Each code block has a copy button, which copies only the command of a console session."""
     page.goto((MANUAL / "tutorial.html").as_uri())
     blocks = page.locator("article div.highlight")
     assert blocks.count() == page.locator("article div.highlight button.copybtn").count() > 0
@@ -107,7 +107,7 @@ def test_a_command_is_copied_without_its_prompt(page: Page) -> None:
 
 
 def test_search_works_without_a_network(page: Page) -> None:
-    """The search of a manual that was opened from its files finds a page and a name of the reference."""
+    """The search of the manual, opened from its files, finds a page and a name of the reference without any request."""
     requests: list[str] = []
     page.on("request", lambda request: requests.append(request.url))
     page.goto((MANUAL / "index.html").as_uri())
@@ -120,7 +120,7 @@ def test_search_works_without_a_network(page: Page) -> None:
 
 
 def test_links_and_anchors_exist() -> None:
-    """Each link inside of the manual leads to a file that was built, and each anchor to an element there."""
+    """Each link inside the manual leads to a file that was built, and each anchor to an element of that file."""
     pages = {path.resolve(): Anchors(path) for path in MANUAL.glob("*.html")}
     broken = {
         f"{path.name}: {target.name}#{anchor}"
@@ -132,7 +132,7 @@ def test_links_and_anchors_exist() -> None:
 
 
 def test_pictures_fit_dark_and_light(page: Page) -> None:
-    """The drawings have a background of their own, so that they can be read on a page of either colour."""
+    """In each drawing, every text is on an opaque shape, so that it can be read on a light and on a dark page."""
     for path in sorted((MANUAL / "_images").glob("*.svg")):
         page.goto(path.as_uri())
         for scheme in ("light", "dark"):

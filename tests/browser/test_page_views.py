@@ -1,7 +1,7 @@
 """
-What people do with many flags: order and group them, look at rules and differences, edit with care, copy.
+The views for many flags: sorting, groups, rules, differences, editing with confirmation, and copying.
 
-All tests here share one program and one page, which each test loads anew.
+All tests here share one program and one page, which each test loads again.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ POLICY = {"mode": "allow", "limits": {"per_user": 10, "per_host": 100}}
 SCHEMA = {"type": "object", "properties": {"mode": {"enum": ["allow", "deny"]}}}
 MINUS = "\N{MINUS SIGN}"
 KEYED = 5
-"""Which part of the queue has values by tenant."""
+"""The number of the flag of the queue that has values by tenant."""
 
 NOISE = re.compile(r"status of 4\d\d")
 
 
 class Pace(enum.Enum):
     """
-    How something is done.
+    A type for an enum flag.
     """
 
     SLOW = 1
@@ -57,7 +57,7 @@ class Shop(NamedTuple):
 
     def open(self, path: str = "/") -> Page:
         """Load the page, as if for the first time."""
-        self.page.goto("about:blank")  # or another fragment alone would load nothing
+        self.page.goto("about:blank")  # otherwise an address with another fragment would load nothing
         self.page.goto(self.address + path)
         self.page.wait_for_selector("#link[data-state=live]")
         return self.page
@@ -99,7 +99,7 @@ RULES = """
 
 @pytest.fixture(name="opened", scope="module")
 def _opened(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Shop, list[str]]]:
-    """Start the program, follow the volume, and open a page; collect what its console says."""
+    """Start the program, follow the volume, and open a page; collect the errors and warnings of its console."""
     flags = dflag.FlagRegistry("shop")
     _declare(flags)
     volume = ConfigMapVolume(tmp_path_factory.mktemp("views") / "shop")
@@ -118,7 +118,7 @@ def _opened(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture(name="shop")
 def _shop(opened: tuple[Shop, list[str]]) -> Iterator[Shop]:
-    """Serve the program; what a test has set is dropped after it, and errors of the page fail it."""
+    """Serve the program; after each test drop its overrides, and fail if the page logged errors."""
     shop, problems = opened
     with start_http_server(0, shop.flags, shop.updater, authorize=bearer_token(TOKEN, "alice")) as server:
         yield shop._replace(address=f"http://127.0.0.1:{server.port}")
@@ -130,7 +130,7 @@ def _shop(opened: tuple[Shop, list[str]]) -> Iterator[Shop]:
 
 
 def publish(shop: Shop, **values: str) -> None:
-    """Publish a set, and wait until the program has it."""
+    """Publish the values, and wait until the program has applied them."""
     before = shop.updater.status().sources[0].applied_at
     shop.volume.write({"mail.workers": "4", "cache.size": "20", **values})
     assert shop.updater.wait_for(lambda _: shop.updater.status().sources[0].applied_at != before, 10)
@@ -140,7 +140,7 @@ def publish(shop: Shop, **values: str) -> None:
 
 
 def test_forty_flags_fit_on_a_laptop(shop: Shop) -> None:
-    """In the dense mode 40 flags are seen at once; the address keeps the mode."""
+    """The dense view shows 40 flags on a laptop without scrolling, and the address keeps the view."""
     page = shop.open()
     bottoms = "[...document.querySelectorAll('.flag')].map((one) => one.getBoundingClientRect().bottom)"
     seen = f"() => {bottoms}.filter((bottom) => bottom <= innerHeight).length"
@@ -174,7 +174,7 @@ def test_sorting(shop: Shop) -> None:
 
 
 def test_groups(shop: Shop) -> None:
-    """Groups by prefix and owner say how many flags they have, fold, and go with the filters."""
+    """Groups by prefix and by owner show how many flags they have, can be folded, and follow the search."""
     page = shop.open("/?group=prefix")
     heads = page.locator(".group:not([hidden]) button")
     assert heads.locator(".group-name").all_inner_texts() == ["cache", "mail", "queue", "Other flags"]
@@ -198,7 +198,7 @@ def test_groups(shop: Shop) -> None:
 
 
 def test_nothing_is_claimed_while_loading(shop: Shop) -> None:
-    """Before the first listing the page says that it loads, not that nothing has changed or matches."""
+    """Before the first listing has come, the page only says that it loads, not that nothing has changed or matches."""
     page = shop.page
     page.goto("about:blank")
     waiting = []
@@ -217,13 +217,13 @@ def test_nothing_is_claimed_while_loading(shop: Shop) -> None:
 
 
 def test_counters_say_since_when(shop: Shop) -> None:
-    """The counters of the updater stand with the clock time from which on they count."""
+    """The counters of the updater are shown with the time since which they count."""
     page = shop.open()
     assert re.search(r"errors? and \d+ warnings? since (\S+ )?\d\d:\d\d:\d\d", page.locator("#updater").inner_text())
 
 
 def test_differences_stand_in_the_details(shop: Shop) -> None:
-    """The details have the difference to the default, to what was refused, and to what a restart would bring."""
+    """The details show the differences to the default, to a refused value, and to the value after a restart."""
     publish(
         shop,
         **{"mail.policy": json.dumps({**POLICY, "mode": "deny"}), "mail.limits": json.dumps({**POLICY, "mode": "no"})},
@@ -250,7 +250,7 @@ def test_differences_stand_in_the_details(shop: Shop) -> None:
 
 
 def test_rules_have_a_panel(shop: Shop) -> None:
-    """Each rule has its state, whom it is for, its share so far, its next change, and the flags it gives values to."""
+    """The panel of rules shows state, condition, share, next change and flags of each rule, or why it was refused."""
     publish(shop, **{"_rules.yaml": RULES})
     page = shop.open()
     rules = {rule.locator("h3").inner_text(): rule for rule in page.locator("#rules > li").all()}
@@ -278,7 +278,7 @@ def test_rules_have_a_panel(shop: Shop) -> None:
 
 
 def test_values_by_key_are_shown(shop: Shop) -> None:
-    """What rules give to tenants stands in their panel and in the flag's details, and the form says what it hides."""
+    """The panel of rules and the details show values by tenant, and the form says that an override hides them."""
     rules = """
 - {by: tenant, is: [acme, <b>bold</b>], set: {queue.part_05: 500}}
 - {name: some, by: tenant, share: 12.5%, set: {queue.part_05: 80}}
@@ -304,7 +304,7 @@ def test_values_by_key_are_shown(shop: Shop) -> None:
 
 
 def test_layers_are_drawn(shop: Shop) -> None:
-    """The layers stand one below the other, the one in effect marked, each with a button that copies it."""
+    """The details list the layers with the one in effect marked, and a button copies the value of a layer."""
     shop.flags["cache.size"].set(30, reason="bob: try", ttl_seconds=600)
     shop.open()
     layers = shop.unfold("cache.size").locator(".ladder > li")
@@ -321,7 +321,7 @@ def test_layers_are_drawn(shop: Shop) -> None:
 
 
 def test_history_by_revision(shop: Shop) -> None:
-    """Changes of one revision stand together, with the clock time; a field filters them."""
+    """The history groups the changes of one revision, with its time, and a field filters the changes."""
     publish(shop, **{"queue.part_04": "40", "queue.part_05": "50"})
     shop.flags["queue.part_06"].set(60, reason="carol: why")
     page = shop.open()
@@ -343,7 +343,7 @@ def test_history_by_revision(shop: Shop) -> None:
 
 
 def test_copying(shop: Shop) -> None:
-    """Name, value and link are copied, also where the browser has no clipboard for the page."""
+    """Name, value and link of a flag can be copied, also if the browser refuses the page its clipboard."""
     page = shop.open()
     details = shop.unfold("cache.size")
     for what, expected in [("name", "cache.size"), ("value", "20"), ("link", f"{shop.address}/#flag-cache.size")]:
@@ -359,7 +359,7 @@ def test_copying(shop: Shop) -> None:
 
 
 def test_fields_suit_the_kind(shop: Shop) -> None:
-    """A bool has a switch, an enum and choices a list, and a number its limits, which are checked as it is typed."""
+    """A bool has a switch, enum and choices have a list, and a number has its limits, checked while one types."""
     shop.open()
     switch = shop.unfold("cache.warm").get_by_role("switch", name="Value")
     assert not switch.is_checked()
@@ -382,7 +382,7 @@ def test_fields_suit_the_kind(shop: Shop) -> None:
 
 
 def test_json_editor(shop: Shop) -> None:
-    """It keeps the order of keys, marks the line of a fault, and says what the schema refuses, all as it is typed."""
+    """The JSON editor keeps the order of keys, and marks syntax errors and schema violations while one types."""
     page = shop.open()
     form = shop.unfold("mail.policy").locator("form")
     field = form.get_by_label("Value")
@@ -413,7 +413,7 @@ def test_json_editor(shop: Shop) -> None:
 
 
 def test_confirmation_shows_the_difference(shop: Shop) -> None:
-    """Nothing is set before the difference was shown, with where it will hold and until when; so for dropping."""
+    """Setting and dropping an override ask first, with the difference, the process, the reason and the time limit."""
     page = shop.open()
     form = shop.unfold("cache.size").locator("form")
     process = re.findall(r"process (\d+)", page.locator("#meta").inner_text())[0]
@@ -453,7 +453,7 @@ TEXTS = [
 
 
 def test_faults_of_json(shop: Shop) -> None:
-    """The page calls JSON what the flag reads as JSON, and nothing else; a name that stands twice is a fault."""
+    """The page accepts exactly the JSON that the flag accepts, and reports a repeated name as a fault at its place."""
     page = shop.open()
     read = "async (texts) => texts.map((await import('/static/page_json.js')).jsonFault)"
     judged = page.evaluate(read, TEXTS)
@@ -473,7 +473,7 @@ def test_faults_of_json(shop: Shop) -> None:
 
 
 def test_views_are_accessible(shop: Shop) -> None:
-    """Dense, grouped, with rules, differences and a confirmation axe finds nothing serious, by day and by night."""
+    """Axe finds nothing serious in dense groups with rules, differences and a confirmation, dark and light."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
     publish(shop, **{"_rules.yaml": RULES, "mail.limits": '{"mode": "no"}'})
     page = shop.open("/?view=dense&group=prefix")
@@ -497,7 +497,7 @@ def test_views_are_accessible(shop: Shop) -> None:
 
 
 def test_views_fit_a_phone(shop: Shop) -> None:
-    """On a phone nothing scrolls sideways, with rules, groups and an editor open."""
+    """On a phone, the page with rules, groups and an open editor does not scroll sideways."""
     publish(shop, **{"_rules.yaml": RULES})
     shop.page.set_viewport_size({"width": 390, "height": 844})
     page = shop.open("/?view=dense&group=owner")

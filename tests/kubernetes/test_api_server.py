@@ -1,5 +1,5 @@
 """
-The source against a real API server: only where ``DFLAG_TEST_KUBECONFIG`` names one.
+The Kubernetes source against a real API server; runs only if ``DFLAG_TEST_KUBECONFIG`` names one.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ pytestmark = [
 controlled = pytest.mark.skipif(not CONTROL, reason="DFLAG_TEST_APISERVER holds no command")
 
 PATIENCE_SECONDS = 60.0
-"""Within which a source comes back from a restarted server: two of the longest pauses."""
+"""The time in which a source recovers after a restart of the server: two of its longest pauses."""
 
 
 @pytest.fixture(name="cluster")
 def _cluster() -> Iterator[Cluster]:
-    """Return access to the cluster."""
+    """Yield access to the cluster."""
     cluster = Cluster()
     yield cluster
     cluster.close()
@@ -61,7 +61,7 @@ def is_healthy(updater: Updater) -> bool:
 
 
 def test_follows_patches(cluster: Cluster, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
-    """What the object holds applies at once, and each patch is seen."""
+    """The source applies what the object holds at once, and then each patch, without reconnecting."""
     name = cluster.create({"rate_limit": "60"})
     with follow(flags, name) as updater:
         assert rate.get() == 60
@@ -74,7 +74,7 @@ def test_follows_patches(cluster: Cluster, flags: FlagRegistry, rate: dflag.Flag
 
 
 def test_short_watches_are_quiet(cluster: Cluster, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
-    """Watches that the server ends as agreed follow each other without a gap or a word."""
+    """Watches that the server ends at their time limit follow each other without a missed change or an error."""
     name = cluster.create({"rate_limit": "60"})
     with follow(flags, name, watch_seconds=1.0) as updater:
         for value in range(61, 66):
@@ -87,7 +87,7 @@ def test_short_watches_are_quiet(cluster: Cluster, flags: FlagRegistry, rate: df
 
 
 def test_deleted_and_made_anew(cluster: Cluster, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
-    """A deleted object leaves its values, and one of the same name counts."""
+    """The values stay when the object is deleted, and the source follows a new object of the same name."""
     name = cluster.create({"rate_limit": "60"})
     with follow(flags, name) as updater:
         cluster.delete(name)
@@ -99,7 +99,7 @@ def test_deleted_and_made_anew(cluster: Cluster, flags: FlagRegistry, rate: dfla
 
 
 def test_secret(cluster: Cluster, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
-    """A Secret is followed as a ConfigMap is."""
+    """The source follows a Secret like a ConfigMap."""
     name = cluster.create({"rate_limit": base64.b64encode(b"60").decode()}, kind="secrets")
     with follow(flags, name, kind="Secret") as updater:
         assert rate.get() == 60
@@ -108,7 +108,7 @@ def test_secret(cluster: Cluster, flags: FlagRegistry, rate: dflag.Flag[int]) ->
 
 
 def test_role_for_one_object(cluster: Cluster, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
-    """Without a Role the message names it, and with just that Role the object is followed."""
+    """Without a Role the error says which Role is missing; with that Role the source follows the object."""
     name = cluster.create({"rate_limit": "60"})
     source = KubernetesSource(name, kubeconfig=KUBECONFIG, context="reader")
     with pytest.raises(SourceError, match=r"answered 403: .*; expected a Role in namespace 'default'"):
@@ -122,13 +122,13 @@ def test_role_for_one_object(cluster: Cluster, flags: FlagRegistry, rate: dflag.
 
 @controlled
 def test_restarted(cluster: Cluster, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
-    """After a restart, by which the server forgets old versions, the source goes on by itself."""
+    """The source recovers by itself after a restart of the server, which forgets old versions."""
     name = cluster.create({"rate_limit": "60"})
     with follow(flags, name) as updater:
         for value in range(61, 71):
             cluster.patch(name, {"rate_limit": str(value)})
         other = cluster.create({"rate_limit": "0"})
-        cluster.delete(other)  # so that the newest version is of no object that still is
+        cluster.delete(other)  # so that the newest version belongs to an object that no longer exists
         control("restart")
         cluster.patch(name, {"rate_limit": "71"})
         assert becomes(updater, rate, 71)
@@ -137,7 +137,7 @@ def test_restarted(cluster: Cluster, flags: FlagRegistry, rate: dflag.Flag[int])
 
 @controlled
 def test_database_begun_anew(cluster: Cluster, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
-    """After etcd began anew, whose versions are then lower, what is there counts and is followed."""
+    """After etcd was started empty, with lower versions, the source applies the object that exists and follows it."""
     name = cluster.create({"rate_limit": "60"})
     with follow(flags, name, unknown="ignore") as updater:
         for value in range(1000):  # more than the server itself writes as it starts
@@ -154,7 +154,7 @@ def test_database_begun_anew(cluster: Cluster, flags: FlagRegistry, rate: dflag.
 
 
 def test_list_without_watch(cluster: Cluster, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
-    """With a Role that lacks the verb watch the source stays unhealthy, says so once, and follows by lists."""
+    """With a Role without the verb watch, the source stays unhealthy, says so once, and follows by listing."""
     name = cluster.create({"rate_limit": "60"})
     with cluster.role(name, ["list"]):
         source = KubernetesSource(name, kubeconfig=KUBECONFIG, context="reader")
@@ -169,7 +169,7 @@ def test_list_without_watch(cluster: Cluster, flags: FlagRegistry, rate: dflag.F
 
 
 def test_impersonated(cluster: Cluster, tmp_path: Path) -> None:
-    """The user that the kubeconfig impersonates is the one that needs the Role."""
+    """The Role is needed by the user that the kubeconfig impersonates."""
     import yaml
 
     name = cluster.create({"rate_limit": "60"})
@@ -188,7 +188,7 @@ def test_impersonated(cluster: Cluster, tmp_path: Path) -> None:
 @controlled
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
 def test_killed_or_stopped(cluster: Cluster, flags: FlagRegistry, rate: dflag.Flag[int], how: signal.Signals) -> None:
-    """A server that dies or freezes is noticed, the values stay, and the source comes back with it."""
+    """While the server is killed or stopped, the source is unhealthy and keeps its values; it recovers afterwards."""
     name = cluster.create({"rate_limit": "60"})
     with follow(flags, name, watch_seconds=2.0) as updater:
         process = int(control("pid", "apiserver"))

@@ -1,5 +1,5 @@
 """
-The command against a real API server: what ``manifest`` prints is accepted, and ``check`` agrees with the server.
+The command against a real API server: the server accepts what ``manifest`` prints, and agrees with ``check``.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ REFUSED = (400, 422)
 
 
 class Level(enum.Enum):
-    """Members whose values YAML would not take for texts."""
+    """Members whose values YAML would not read as strings."""
 
     NO = "no"
     FEW = "12e3"
@@ -48,7 +48,7 @@ class Level(enum.Enum):
 
 @pytest.fixture(name="cluster")
 def _cluster() -> Iterator[Cluster]:
-    """Return access to a namespace of this module's own."""
+    """Yield access to a namespace for this module alone."""
     cluster = Cluster("dflag-command")
     yield cluster
     cluster.close()
@@ -80,7 +80,7 @@ def _program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dflag.FlagRegis
 
 @pytest.fixture(name="anything")
 def _anything(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Let the commands find at ``app:flags`` a registry that takes every text under every key."""
+    """Make a registry that accepts every text under every key available at ``app:flags``."""
     flags = dflag.FlagRegistry("app")
     flags.dyn_map("anything", {}, keys="*", of="string")
     _serve(flags, monkeypatch, tmp_path)
@@ -95,7 +95,7 @@ def test_manifest_is_accepted(
     through: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The server takes what is printed, and gives every default back: to `check`, as a volume, and followed."""
+    """The server accepts what `manifest` prints, and each default comes back by `check`, a volume and a source."""
     plural = f"{kind.lower()}s"
     arguments = ["--name", "round-trip", "--namespace", cluster.namespace, "--kind", kind]
     assert main(["manifest", "app:flags", *arguments]) == 0
@@ -129,7 +129,7 @@ def test_manifest_is_accepted(
 )
 @pytest.mark.usefixtures("anything")
 def test_what_check_passes_is_accepted(cluster: Cluster, body: str) -> None:
-    """A ConfigMap in which `check` finds nothing is one that the server takes."""
+    """The server accepts a ConfigMap in which `check` finds nothing."""
     assert _check(MANIFEST + body) == 0
     assert cluster.post(MANIFEST + body) == CREATED
 
@@ -154,7 +154,7 @@ def test_what_check_passes_is_accepted(cluster: Cluster, body: str) -> None:
 )
 @pytest.mark.usefixtures("anything")
 def test_what_check_finds_is_refused(cluster: Cluster, text: str) -> None:
-    """A ConfigMap in which `check` finds a limit, a key or a value that is no text is one that the server refuses."""
+    """The server refuses a ConfigMap in which `check` finds a bad key, too many bytes or a value that is not text."""
     assert _check(text) == 1
     assert cluster.post(text) in REFUSED
 
@@ -175,7 +175,7 @@ SECRET = MANIFEST.replace("ConfigMap", "Secret")
 )
 @pytest.mark.usefixtures("anything")
 def test_metadata_that_check_passes_are_accepted(cluster: Cluster, metadata: str) -> None:
-    """Metadata in which `check` finds nothing are those that the server takes."""
+    """The server accepts metadata in which `check` finds nothing."""
     assert _check(f"{MANIFEST}  {metadata}\n") == 0
     assert cluster.post(f"{MANIFEST}  {metadata}\n") == CREATED
 
@@ -192,7 +192,7 @@ def test_metadata_that_check_passes_are_accepted(cluster: Cluster, metadata: str
 )
 @pytest.mark.usefixtures("anything")
 def test_metadata_that_check_finds_are_refused(cluster: Cluster, metadata: str) -> None:
-    """Metadata in which `check` finds a fault are those that the server refuses."""
+    """The server refuses metadata in which `check` finds a fault."""
     assert _check(f"{MANIFEST}  {metadata}\n") == 1
     assert cluster.post(f"{MANIFEST}  {metadata}\n") in REFUSED
 
@@ -210,7 +210,7 @@ def test_metadata_that_check_finds_are_refused(cluster: Cluster, metadata: str) 
 )
 @pytest.mark.usefixtures("anything")
 def test_secret_that_check_passes_is_accepted(cluster: Cluster, body: str) -> None:
-    """A Secret in which `check` finds nothing is one that the server takes."""
+    """The server accepts a Secret in which `check` finds nothing."""
     assert _check(f"{SECRET}{body}\n") == 0
     assert cluster.post(f"{SECRET}{body}\n", kind="secrets") == CREATED
 
@@ -231,14 +231,14 @@ def test_secret_that_check_passes_is_accepted(cluster: Cluster, body: str) -> No
 )
 @pytest.mark.usefixtures("anything")
 def test_secret_that_check_finds_is_refused(cluster: Cluster, body: str) -> None:
-    """A Secret in which `check` finds a fault is one that the server refuses."""
+    """The server refuses a Secret in which `check` finds a fault."""
     assert _check(f"{SECRET}{body}\n") == 1
     assert cluster.post(f"{SECRET}{body}\n", kind="secrets") in REFUSED
 
 
 def _volume(held: dict[str, Any]) -> str:
     """
-    Publish what an object holds as the kubelet does.
+    Publish the content of an object as the kubelet does, and return the path of the volume.
     """
     texts = held["data"] if held["kind"] == "ConfigMap" else {}
     encoded = held.get("binaryData", {}) if texts else held["data"]

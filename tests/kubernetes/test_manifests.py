@@ -1,5 +1,5 @@
 """
-The manifests of the examples at a real API server: only where ``DFLAG_TEST_KUBECONFIG`` names one.
+The manifests of the examples at a real API server; runs only if ``DFLAG_TEST_KUBECONFIG`` names one.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ NEEDS_A_KUBELET = {"exec", "logs", "port-forward"}
 
 
 def kubectl(*arguments: str, stdin: str | None = None, status: int | None = 0) -> str:
-    """Run kubectl against the cluster, and return what it printed; a status of None is not looked at."""
+    """Run kubectl against the cluster, and return what it printed; *status* None accepts any exit status."""
     done = subprocess.run(
         [str(KUBECTL), *arguments],
         input=stdin,
@@ -49,7 +49,7 @@ def kubectl(*arguments: str, stdin: str | None = None, status: int | None = 0) -
 
 @pytest.fixture(name="served", scope="module")
 def _served() -> frozenset[str]:
-    """Return the versions of groups that the server has, with the kinds of the Prometheus operator."""
+    """Return the API versions that the server has, including those of the Prometheus operator."""
     kubectl("apply", "--filename", str(MONITORING_KINDS))
     kubectl("wait", "--for=condition=established", "--timeout=30s", "--filename", str(MONITORING_KINDS))
     return frozenset(kubectl("api-versions").split())
@@ -57,7 +57,7 @@ def _served() -> frozenset[str]:
 
 @pytest.fixture(name="namespace")
 def _namespace() -> Iterator[str]:
-    """Return a namespace for one test, whose pods have to be restricted where the server can see to that."""
+    """Yield a namespace for one test, which enforces restricted pods if the server can."""
     name = f"dflag-test-{uuid.uuid4().hex[:8]}"
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     kubectl(
@@ -70,7 +70,7 @@ def _namespace() -> Iterator[str]:
 
 
 def _older(each: Manifest, served: frozenset[str]) -> Manifest:
-    """Write an object as a server before 1.21, 1.24 and 1.26 takes it, in what that one does not have yet."""
+    """Return an object with the older fields and versions that servers before 1.21, 1.24 or 1.26 need."""
     if each["apiVersion"] in served and "policy/v1" in served:
         return each
     old = copy.deepcopy(each)
@@ -92,7 +92,7 @@ def _mappings(value: Any) -> Iterator[dict[str, Any]]:
 
 @pytest.mark.parametrize("directory", [*RECIPES, "monitoring"])
 def test_manifests_are_accepted(directory: str, namespace: str, served: frozenset[str]) -> None:
-    """Each object is made as it is, and no field of it is unknown."""
+    """The server creates each object under strict validation, without an unknown field."""
     objects = [_older(each, served) for each in render(directory)]
     for each in objects:
         for subject in each.get("subjects", ()):
@@ -103,7 +103,7 @@ def test_manifests_are_accepted(directory: str, namespace: str, served: frozense
 
 
 def test_unknown_fields_are_refused(namespace: str, served: frozenset[str]) -> None:
-    """The check above would find a field that is misspelt, in the kinds of the operator too."""
+    """Strict validation refuses a misspelt field, also in the kinds of the Prometheus operator."""
     for directory, kind in (("fastapi", "Deployment"), ("monitoring", "PodMonitor")):
         (each,) = (_older(found, served) for found in render(directory) if found["kind"] == kind)
         each["spec"]["selektor"] = {}
@@ -127,13 +127,13 @@ def test_unknown_fields_are_refused(namespace: str, served: frozenset[str]) -> N
     ],
 )
 def test_roles_allow_what_they_say(words: str, allowed: bool, rights: Callable[[str], bool]) -> None:
-    """Operators change the values of their programs alone; an account reads its ConfigMap only where it has to."""
+    """Operators may change only the values of their programs; an account may read its ConfigMap only where it must."""
     assert rights(words) is allowed
 
 
 @pytest.fixture(name="rights", scope="module")
 def _rights(served: frozenset[str]) -> Iterator[Callable[[str], bool]]:
-    """Return a function that asks the server, about a namespace with the roles of two recipes."""
+    """Yield a function that asks the server about rights in a namespace with the roles of two recipes."""
     namespace = f"dflag-test-{uuid.uuid4().hex[:8]}"
     kubectl("create", "namespace", namespace)
     for directory in ("fastapi", "current-endpoint"):
@@ -152,12 +152,12 @@ def _rights(served: frozenset[str]) -> Iterator[Callable[[str], bool]]:
 
 def _commands() -> list[str]:
     blocks = re.findall(r"^(?: *)```sh\n(.*?)^ *```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    # Up to the end of the line, of a pipe's part, or of what is in $(...).
+    # A command ends at the end of the line, at a pipe, or at the end of $(...).
     return re.findall(r"kubectl (.+?)(?= \||\); do$|\)\"(?: \\)?$|$)", "\n".join(blocks), re.MULTILINE)
 
 
 def test_commands_of_the_manual_are_understood(namespace: str) -> None:
-    """What the page on operations asks of the API server is done, and the rest is no misuse of kubectl."""
+    """The API server does what the commands on the page on operations ask, and kubectl understands the others."""
     pod = {"containers": [{"name": "app", "image": "shop"}]}
     template = {"metadata": {"labels": {"app": "shop"}}, "spec": pod}
     for each in (

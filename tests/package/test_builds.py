@@ -1,5 +1,5 @@
 """
-What is built is the same wherever and whenever it is built, and holds what it should.
+Two builds of one commit are the same wherever they run, and hold what they should.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.package._building import build
 
 ROOT = Path(__file__).parents[2]
 ELSEWHERE = {"LC_ALL": "C", "PYTHONHASHSEED": "1", "TZ": "Pacific/Kiritimati"}
-"""What another machine may have otherwise; paths, times and permissions are made otherwise below."""
+"""How the environment of another machine may differ; the test below also changes paths, times and permissions."""
 
 YEAR_2000 = 946_684_800
 
@@ -28,7 +28,7 @@ def _hashes(directory: Path) -> dict[str, str]:
 
 def _parts(directory: Path) -> dict[str, bytes]:
     """
-    Return the members of a wheel and a sdist, to say in which of them two builds differ.
+    Return the members of the wheel and the sdist, to find in which of them two builds differ.
     """
     (wheel,) = directory.glob("*.whl")
     (sdist,) = directory.glob("*.tar.gz")
@@ -39,7 +39,7 @@ def _parts(directory: Path) -> dict[str, bytes]:
 
 
 def test_two_builds_are_one(dist: Path, sdist: Path, tmp_path: Path) -> None:
-    """Another checkout, with another path, umask, time zone and times of its files, gives the same bytes."""
+    """A build from a checkout with another path, umask, time zone and file times gives the same bytes."""
     with tarfile.open(sdist) as packed:
         packed.extractall(tmp_path / "another checkout", filter="data")
     (checkout,) = (tmp_path / "another checkout").iterdir()
@@ -55,7 +55,7 @@ def test_two_builds_are_one(dist: Path, sdist: Path, tmp_path: Path) -> None:
 
 
 def test_the_wheel_holds_the_package_alone(wheel: Path) -> None:
-    """Each file of the package is in the wheel, and none of anybody else, as its bill of materials says."""
+    """The wheel holds each file of the package, and no other file outside its metadata."""
     with zipfile.ZipFile(wheel) as zipped:
         names = {name for name in zipped.namelist() if ".dist-info/" not in name}
     ours = (path for path in (ROOT / "dflag").rglob("*") if path.is_file() and "__pycache__" not in path.parts)
@@ -70,7 +70,7 @@ def _metadata(wheel: Path) -> str:
 
 
 def test_metadata_is_of_a_version_that_is_read(metadata: str, sdist: Path) -> None:
-    """Wheel and sdist have metadata of version 2.4, since some uploaders and indexes refuse 2.5."""
+    """Wheel and sdist have metadata of version 2.4, because some uploaders and indexes refuse 2.5."""
     with tarfile.open(sdist) as packed:
         (name,) = (name for name in packed.getnames() if name.count("/") == 1 and name.endswith("/PKG-INFO"))
         assert packed.extractfile(name).read().startswith(b"Metadata-Version: 2.4\n")
@@ -78,7 +78,7 @@ def test_metadata_is_of_a_version_that_is_read(metadata: str, sdist: Path) -> No
 
 
 def test_links_of_the_description_lead_out(metadata: str) -> None:
-    """An index shows the README without the files beside it, so each of its links and pictures has an address."""
+    """Each link of the description is an https address, since an index shows the README without other files."""
     links = re.findall(r"\]\(([^)]*)\)", metadata)
     assert len(links) == len(re.findall(r"\]\([^)]*\)", (ROOT / "README.md").read_text(encoding="utf-8"))) > 0
     assert [link for link in links if not link.startswith("https://")] == []
@@ -89,7 +89,7 @@ def test_links_of_the_description_lead_out(metadata: str) -> None:
 
 
 def test_the_sdist_holds_what_its_tests_need(sdist: Path) -> None:
-    """The sdist has all that the tests read, and nothing beside what the checkout has."""
+    """The sdist has everything that the tests read, and nothing that the checkout does not have."""
     with tarfile.open(sdist) as packed:
         top = {Path(name).parts[1] for name in packed.getnames()}
     ours = {path.name for path in ROOT.iterdir()} - {".git"}

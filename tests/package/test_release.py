@@ -1,5 +1,5 @@
 """
-What a release needs to be true of the repository.
+The repository meets what a release requires.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 USES = re.compile(r"^ *(?:- )?uses: +(\S+)(.*)$", re.MULTILINE)
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 SHOWN = [page for page in sorted((ROOT / "docs").glob("*.md")) if USES.search(page.read_text(encoding="utf-8"))]
-"""The pages that show a workflow, from which people copy."""
+"""The pages that show a workflow, which people copy."""
 
 PINNED = re.compile(r"([\w.-]+/[\w./-]+)@[0-9a-f]{40}")
 
@@ -26,7 +26,7 @@ PINNED = re.compile(r"([\w.-]+/[\w./-]+)@[0-9a-f]{40}")
 @pytest.fixture(name="project")
 def _project(tmp_path: Path) -> Path:
     """
-    A repository that may be released as v1.2.0: this one, with another version and real addresses.
+    Return a repository that may be released as v1.2.0: this one, with another version and real addresses.
     """
     for name in ("pyproject.toml", "dflag/_version.py", "docs/changelog.md"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -44,12 +44,12 @@ def _edit(path: Path, old: str, new: str) -> None:
 
 
 def test_a_release_that_fits_is_let_pass(project: Path) -> None:
-    """A tag that names the version, a dated section and real addresses are all that it takes."""
+    """A release is accepted if the tag names the version, the changelog has a dated section, and addresses are real."""
     assert problems("v1.2.0", project) == []
 
 
 def test_another_tag_is_refused(project: Path) -> None:
-    """A tag that names another version than the source is refused, with both."""
+    """A tag that names a version other than the source is refused, with both versions."""
     assert problems("v1.3.0", project) == ["the tag is v1.3.0, and dflag/_version.py says 1.2.0"]
 
 
@@ -67,7 +67,7 @@ def test_a_changelog_that_does_not_fit_is_refused(project: Path, old: str, new: 
 
 
 def test_addresses_that_lead_nowhere_are_refused(project: Path) -> None:
-    """Nothing is uploaded while a link or the address for mail has a name that is reserved for examples."""
+    """A release is refused while a link or the mail address has a domain that is reserved for examples."""
     _edit(project / "pyproject.toml", "git.kernel.org", "git.example")
     found = problems("v1.2.0", project)
     assert len(found) == 5
@@ -75,14 +75,14 @@ def test_addresses_that_lead_nowhere_are_refused(project: Path) -> None:
 
 
 def test_the_changelog_begins_with_this_version() -> None:
-    """The newest section is that of the version, and has a date unless the version is still being developed."""
+    """The newest section of the changelog is that of this version, with a date unless the version ends with `.dev0`."""
     described, date = versions()[0]
     assert described == version().removesuffix(".dev0")
     assert (date == "unreleased") == version().endswith(".dev0")
 
 
 def test_the_released_version_is_everywhere_the_same() -> None:
-    """The citation and what the manual says to install name the newest version that has a date."""
+    """The citation and the versions to install in the manual are those of the newest version that has a date."""
     released, date = next((each, date) for each, date in versions() if date != "unreleased")
     citation = yaml.YAML(typ="safe").load(ROOT / "CITATION.cff")
     assert (citation["version"], str(citation["date-released"])) == (released, date)
@@ -92,7 +92,7 @@ def test_the_released_version_is_everywhere_the_same() -> None:
 
 
 def test_each_classifier_was_run() -> None:
-    """A version of Python is claimed when tox knows it and a job of GitHub runs it, and then only."""
+    """The Python versions of the classifiers are those of the jobs, which run every environment of tox but py314."""
     classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["classifiers"]
     claimed = {found[1] for each in classifiers if (found := re.search(r":: (3\.\d+)$", each))}
     if any("Free Threading" in each for each in classifiers):
@@ -105,7 +105,7 @@ def test_each_classifier_was_run() -> None:
 
 def _uses(path: Path) -> list[tuple[str, str]]:
     """
-    Return the actions of others in a file, each with what stands behind it.
+    Return the actions of other projects in a file, each with the text after it.
     """
     found = USES.findall(path.read_text(encoding="utf-8"))
     return [(name, behind) for name, behind in found if not name.startswith("OWNER/dflag@")]
@@ -113,7 +113,7 @@ def _uses(path: Path) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("path", [*WORKFLOWS, *SHOWN], ids=lambda path: path.name)
 def test_actions_are_pinned(path: Path) -> None:
-    """Each action is named by a commit with its version behind it, the same in all workflows and pages."""
+    """Each action is pinned to a commit, with its version as a comment, the same in all workflows and pages."""
     used = [each for file in (*WORKFLOWS, *SHOWN) for each in _uses(file)]
     ours = _uses(path)
     assert ours
@@ -125,7 +125,7 @@ def test_actions_are_pinned(path: Path) -> None:
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 def test_workflows_may_do_nothing_else(path: Path) -> None:
-    """No job has a right by default, and only what publishes may sign; no secret is read."""
+    """A workflow has no rights by default, only the job that publishes may sign, and no secret is read."""
     text = path.read_text(encoding="utf-8")
     workflow = yaml.YAML(typ="safe").load(text)
     assert workflow["permissions"] == {}
@@ -135,5 +135,5 @@ def test_workflows_may_do_nothing_else(path: Path) -> None:
 
 
 def test_the_licence_is_one() -> None:
-    """The licence that REUSE reads is the one at the top."""
+    """`LICENSES/Apache-2.0.txt`, which REUSE reads, is the same file as `LICENSE`."""
     assert (ROOT / "LICENSES" / "Apache-2.0.txt").read_bytes() == (ROOT / "LICENSE").read_bytes()

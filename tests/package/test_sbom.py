@@ -33,7 +33,7 @@ def _bill(parts: dict[str, str]) -> dict[str, Any]:
 
 def _schema_problems(bill: Any) -> list[str]:
     """
-    List what the official schema refuses; its references lead to files beside it.
+    Return what the official schema refuses; its references lead to files next to it.
     """
     path = BOM_JSON[SchemaVersion.V1_6]
     with open(path, encoding="utf-8") as file:
@@ -48,14 +48,14 @@ def _schema_problems(bill: Any) -> list[str]:
 
 
 def test_it_fits_the_schema(bill: dict[str, Any]) -> None:
-    """CycloneDX's own schema accepts it, and would refuse one with a misspelt scope or without its format."""
+    """The bill fits CycloneDX's own schema, which refuses one with an unknown scope or another format."""
     assert _schema_problems(bill) == []
     assert _schema_problems({**bill, "bomFormat": "other"}) != []
     assert _schema_problems({**bill, "components": [{**bill["components"][0], "scope": "needed"}]}) != []
 
 
 def test_it_names_what_the_metadata_names(bill: dict[str, Any], parts: dict[str, str]) -> None:
-    """Name, version, licence and each requirement are those of the wheel's metadata, optional ones marked."""
+    """The bill has the name, version, licence and requirements of the wheel's metadata, with optional ones marked."""
     (metadata,) = (Parser().parsestr(text) for name, text in parts.items() if name.endswith("/METADATA"))
     this = bill["metadata"]["component"]
     assert (this["name"], this["version"]) == (metadata["Name"], metadata["Version"])
@@ -69,14 +69,14 @@ def test_it_names_what_the_metadata_names(bill: dict[str, Any], parts: dict[str,
 
 
 def test_every_reference_leads_somewhere(bill: dict[str, Any]) -> None:
-    """What depends and what is depended on is described."""
+    """Each component that the dependencies name is described in the bill."""
     described = {each["bom-ref"] for each in [bill["metadata"]["component"], *bill["components"]]}
     named = {each["ref"] for each in bill["dependencies"]}.union(*(each["dependsOn"] for each in bill["dependencies"]))
     assert named <= described
 
 
 def test_the_wheel_lists_it(parts: dict[str, str]) -> None:
-    """The record of the wheel has its hash, so that installers check it."""
+    """The wheel's RECORD has the hash of the bill, so that installers check it."""
     (record,) = (text for name, text in parts.items() if name.endswith("/RECORD"))
     (line,) = (line for line in record.splitlines() if "/sboms/" in line)
     assert line.split(",")[1].startswith("sha256=")

@@ -1,5 +1,5 @@
 """
-What users may import does not change unless the changelog says so.
+The public surface does not change unless the changelog says so.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from tests.package.release import version
 
 ROOT = Path(__file__).parents[2]
 UNTAGGED = "0.1.0"
-"""The version before the first tag; its surface stands in a file, written from the commit that the changelog names."""
+"""The version before the first tag; its surface is in a file, made from the commit that the changelog names."""
 
 
 def _tags() -> list[str]:
     """
-    List the tags of versions before this one that the checkout can reach, the newest first.
+    Return the tags of earlier versions that the checkout can reach, the newest first.
     """
     command = ["git", "-C", str(ROOT), "tag", "--list", "v*", "--merged", "HEAD", "--sort", "-version:refname"]
     found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
@@ -32,7 +32,7 @@ def _tags() -> list[str]:
 @pytest.fixture(scope="module", name="before")
 def _before() -> tuple[str, griffe.Module]:
     """
-    The version to compare with, and its surface: that of the last tag, or, with a warning, that of the file.
+    Return the version to compare with, and its surface: that of the last tag, or, with a warning, that of the file.
     """
     for tag in _tags():
         return tag.removeprefix("v"), _surface.tagged(ROOT, tag)
@@ -45,14 +45,14 @@ def _before() -> tuple[str, griffe.Module]:
 @pytest.fixture(scope="module", name="now")
 def _now() -> str:
     """
-    This checkout's surface, as a text of which a test makes a tree of its own.
+    Return this checkout's surface as a text, from which each test makes a tree of its own.
     """
     return _surface.text(ROOT)
 
 
 def _breaks(old: griffe.Module, new: griffe.Module) -> dict[str, str]:
     """
-    Describe what breaks, by the full name of what it breaks.
+    Return a description of each breaking change, by the full name of what it breaks.
     """
     return {
         each.obj.path: each.explain(griffe.ExplanationStyle.MARKDOWN) for each in griffe.find_breaking_changes(old, new)
@@ -61,7 +61,7 @@ def _breaks(old: griffe.Module, new: griffe.Module) -> dict[str, str]:
 
 def _announced() -> str:
     """
-    Return what the changelog's newest version says on upgrading.
+    Return what the section of the changelog's newest version says on upgrading.
     """
     newest = (ROOT / "docs" / "changelog.md").read_text(encoding="utf-8").split("\n## ")[1]
     found = re.search(r"^### Upgrading.*?(?=^### |\Z)", newest, re.MULTILINE | re.DOTALL)
@@ -70,7 +70,7 @@ def _announced() -> str:
 
 @pytest.mark.filterwarnings("default:no tag of an earlier version")
 def test_what_breaks_is_announced(before: tuple[str, griffe.Module], now: str) -> None:
-    """What is gone, or is new and required, stands under "Upgrading" in the changelog of a minor version."""
+    """Each breaking change is listed under "Upgrading" in the changelog, and the version has another minor number."""
     earlier, old = before
     broken = _breaks(old, griffe.Module.from_json(now))
     assert {name: how for name, how in broken.items() if f"`{name}`" not in _announced()} == {}
@@ -79,7 +79,7 @@ def test_what_breaks_is_announced(before: tuple[str, griffe.Module], now: str) -
 
 
 def test_a_break_is_seen(now: str) -> None:
-    """A method or declarator that is gone is a break, and so is a parameter that is new and required."""
+    """A removed method or function is a breaking change, and so is a new required parameter."""
     new, old = griffe.Module.from_json(now), griffe.Module.from_json(now)
     new["FlagRegistry"].del_member("apply")
     new.del_member("dyn_int")
@@ -88,7 +88,7 @@ def test_a_break_is_seen(now: str) -> None:
 
 
 def test_what_is_private_may_change(now: str) -> None:
-    """Names outside of `__all__`, and those with an underscore, are not compared."""
+    """The surface has no names outside of `__all__` and none with an underscore."""
     paths = set(_paths(griffe.Module.from_json(now)))
     assert {"dflag.FlagRegistry.apply", "dflag.dyn_int", "dflag.errors.ParseError", "dflag.web.bearer_token"} <= paths
     assert [path for path in paths if any(part.startswith("_") for part in path.split("."))] == []
@@ -96,13 +96,13 @@ def test_what_is_private_may_change(now: str) -> None:
 
 
 def test_a_tag_is_loaded(tmp_path: Path) -> None:
-    """Once a version is tagged, its surface is read from the tag."""
+    """`tagged()` reads the surface of a version from its tag."""
     package = tmp_path / "dflag"
     package.mkdir()
     (package / "__init__.py").write_text('__all__ = ["f"]\ndef f(): ...\ndef g(): ...\n', encoding="utf-8")
     identity = ["-c", "user.name=a", "-c", "user.email=a@git.example"]
     for arguments in (["init", "-q"], ["add", "."], [*identity, "commit", "-qm", "a"], ["tag", "v0.1.9"]):
-        subprocess.run(["git", "-C", str(tmp_path), *arguments], check=True)  # noqa: S607 - the git that is there
+        subprocess.run(["git", "-C", str(tmp_path), *arguments], check=True)  # noqa: S607 - the installed git
     assert list(_paths(_surface.tagged(tmp_path, "v0.1.9"))) == ["dflag.f"]
 
 

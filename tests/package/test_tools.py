@@ -1,5 +1,5 @@
 """
-What tools of the trade say of the package: nothing.
+Tools that check packages find nothing in this one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ COMMANDS = {
 
 @pytest.mark.parametrize("tool", COMMANDS)
 def test_a_tool_finds_nothing(tool: str, wheel: Path, sdist: Path) -> None:
-    """Each of these tools, which ends with a status when it finds something, finds nothing."""
+    """Each tool exits with status 0, which means that it found nothing."""
     arguments = [each.format(wheel=wheel, sdist=sdist) for each in COMMANDS[tool].split()]
     command = [str(SCRIPTS / tool), *arguments]
     done = subprocess.run(
