@@ -1,5 +1,5 @@
 """
-Instances of a class of flags have the values of its flags, whatever those are.
+Instances of a class of flags have the values of their flags, for any values.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dflag import testing
 
 
 class Mode(enum.Enum):
-    """An enumeration of a user."""
+    """An enumeration as users write it."""
 
     FAST = "fast"
     SAFE = "safe"
@@ -25,7 +25,7 @@ class Mode(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class Policy:
-    """A model of a user."""
+    """A model as users write it."""
 
     mode: str = "allow"
     hosts: tuple[str, ...] = ()
@@ -54,7 +54,7 @@ FLAGS = {flag.name.removeprefix("shop."): flag for flag in Settings.registry}
 @given(st.fixed_dictionaries({attribute: testing.values(flag) for attribute, flag in FLAGS.items()}))
 def test_an_instance_has_the_values_of_its_flags(values: dict[str, object]) -> None:
     """
-    The very objects; an equal instance comes of a pickle, and of the same values at another revision.
+    An instance holds the very values of its flags, and equals its unpickled copy and an instance of a later revision.
     """
     with testing.override(Settings, values):
         cfg = Settings.current()
@@ -70,7 +70,7 @@ def test_an_instance_has_the_values_of_its_flags(values: dict[str, object]) -> N
 @given(st.data())
 def test_instances_differ_where_a_flag_does(data: st.DataObject) -> None:
     """
-    One changed value makes another instance, if the flag calls it a change.
+    Two instances differ exactly when the flag reports a change.
     """
     attribute = data.draw(st.sampled_from(sorted(FLAGS)))
     flag = FLAGS[attribute]

@@ -1,5 +1,5 @@
 """
-Whatever stands in an input, the command reads or refuses it.
+The command reads or refuses any input.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ PIECES = st.sampled_from(
 @example(f"apiVersion: v1\nkind: Secret\ndata:\n  app.yaml: |\n    {ENCODED}\n", "in.yaml")
 @example("apiVersion: v1\nkind: ConfigMap\nbinaryData:\n  app.yaml: |\n    *\n", "in.yaml")
 def test_every_input_is_read_or_refused(text: str, name: str) -> None:
-    """Any text gives findings with a place in it, or the one error that ends with status 2; a secret is in neither."""
+    """Any text gives findings with a place in the text, or a CommandError, and no finding shows a Secret's content."""
     data = text.encode(errors="surrogatepass")
     lines = text.count("\n") + text.count("\r") + 1
     with contextlib.suppress(CommandError):

@@ -1,5 +1,5 @@
 """
-Merge keys in YAML, as the command reads them.
+Merge keys in YAML mean to the command what they mean to other readers of YAML.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 class Mapping(NamedTuple):
     """
-    A mapping as somebody writes it.
+    A mapping as a user writes it.
 
     Attributes:
-        entries: Its keys in order; the merge key has a list of what is merged, or one mapping or number.
+        entries: Its keys in order; the merge key has a mapping, an `Alias`, or a list of these.
         block: Whether it is written over several lines.
     """
 
@@ -33,7 +33,7 @@ class Mapping(NamedTuple):
 
 class Alias(NamedTuple):
     """
-    An earlier mapping of the document, by its number.
+    A reference to an earlier mapping of the document, by its number.
     """
 
     number: int
@@ -41,7 +41,7 @@ class Alias(NamedTuple):
 
 KEYS = st.sampled_from(["rate_limit", "burst", "name", "port"])
 """
-Keys of more than one letter: PyYAML 6.0.4 tells pairs by the identity of keys, which Python shares for one letter.
+Keys of several letters: PyYAML 6.0.4 compares keys by identity, and Python shares strings of one letter.
 """
 
 TEXTS = st.text("xyz 01", max_size=3)
@@ -49,7 +49,7 @@ TEXTS = st.text("xyz 01", max_size=3)
 
 @st.composite
 def mappings(draw: st.DrawFn, earlier: int, depth: int = 0, *, first: bool = True) -> Mapping:
-    """Draw a mapping that may refer to earlier ones; its merge key comes first unless told otherwise."""
+    """Draw a mapping that may refer to earlier ones; its merge key is the first key unless *first* is false."""
     values = TEXTS if depth > 1 else TEXTS | mappings(earlier, depth + 1, first=first)
     if earlier:
         values = values | st.integers(0, earlier - 1).map(Alias)
@@ -58,7 +58,7 @@ def mappings(draw: st.DrawFn, earlier: int, depth: int = 0, *, first: bool = Tru
         merged = mappings(earlier, 2, first=first)
         if earlier:
             merged = merged | st.integers(0, earlier - 1).map(Alias)
-        # Of a list the first counts most, but for PyYAML 6.0.4.
+        # In a list the first mapping has precedence, but PyYAML 6.0.4 handles this wrongly.
         value = draw(merged | st.lists(merged, max_size=1 if first else 3))
         entries.insert(0 if first else draw(st.integers(0, len(entries))), ("<<", value))
     return Mapping(entries, draw(st.booleans()))
@@ -66,14 +66,14 @@ def mappings(draw: st.DrawFn, earlier: int, depth: int = 0, *, first: bool = Tru
 
 @st.composite
 def documents(draw: st.DrawFn, *, first: bool = True) -> list[Mapping]:
-    """Draw a document: mappings, each of which may refer to those before."""
+    """Draw a document of mappings, each of which may refer to those before it."""
     return [draw(mappings(number, first=first)) for number in range(draw(st.integers(1, 4)))]
 
 
 @given(documents())
 @example([Mapping([("a", "1")], True), Mapping([("<<", Alias(0)), ("a", "2")], True)])
 def test_merge_keys_that_come_first_are_those_of_yaml(document: list[Mapping]) -> None:
-    """Where the merge key comes first, as people write it, every reader of YAML agrees."""
+    """If the merge key is the first key, the command reads the same values as PyYAML."""
     source = _document(document)
     (tree,) = yaml_nodes.read_stream(source)
     assert _plain(tree) == yaml.safe_load(source)
@@ -82,7 +82,7 @@ def test_merge_keys_that_come_first_are_those_of_yaml(document: list[Mapping]) -
 @given(documents(first=False))
 @example([Mapping([("a", "1"), ("<<", Mapping([("a", "2")], False))], False)])
 def test_merge_keys_count_where_they_stand(document: list[Mapping]) -> None:
-    """Wherever the merge key stands, what comes later goes over what comes before, as in the YAML of kubectl."""
+    """A merge key overrides the keys before it and is overridden by those after it, as in the YAML of kubectl."""
     source = _document(document)
     (tree,) = yaml_nodes.read_stream(source)
     assert _plain(tree) == _expected(document)
@@ -90,26 +90,26 @@ def test_merge_keys_count_where_they_stand(document: list[Mapping]) -> None:
 
 @given(documents(first=False))
 def test_what_is_merged_keeps_its_place(document: list[Mapping]) -> None:
-    """A value that is merged in is found where it is written."""
+    """A value that is merged in has the place at which it is written."""
     source = _document(document)
     for node in _scalars(yaml_nodes.read_stream(source)[0]):
         assert source[node.start : node.end] == f"'{node.text}'"
 
 
 def _document(document: Sequence[Mapping]) -> str:
-    """Write a document with one key for each mapping."""
+    """Return a document with one key for each mapping."""
     return "".join(f"m{number}: &m{number}{_written(each, 1)}" for number, each in enumerate(document))
 
 
 def _written(value: Any, indent: int) -> str:
-    """Write a value behind its key, with the end of its line."""
+    """Return a value as it is written after its key, with the end of its line."""
     if not isinstance(value, Mapping) or not value.block or not value.entries:
         return f" {_flow(value)}\n"
     return "\n" + "".join(f"{'  ' * indent}{key}:{_written(inner, indent + 1)}" for key, inner in value.entries)
 
 
 def _flow(value: Any) -> str:
-    """Write a value in one line."""
+    """Return a value written in one line."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {_flow(inner)}" for key, inner in value.entries) + "}"
     if isinstance(value, list):
@@ -118,7 +118,7 @@ def _flow(value: Any) -> str:
 
 
 def _expected(document: Sequence[Mapping]) -> dict[str, Any]:
-    """Return what a document holds, by the simplest reading of the rule."""
+    """Return the values of a document, by the simplest reading of the rule."""
     found: dict[str, Any] = {}
     for number, each in enumerate(document):
         found[f"m{number}"] = _value(each, found)

@@ -1,5 +1,5 @@
 """
-``dflag schema`` agrees with ``dflag check``.
+The schema from ``dflag schema`` accepts and refuses what ``dflag check`` does.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Colour(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What a JSON flag may be made into."""
+    """A type for a JSON flag."""
 
     mode: str = "allow"
     x: int = 1
@@ -92,24 +92,24 @@ NATIVES = st.recursive(
 NAMES = st.sampled_from([*(flag.name for flag in FLAGS), "a.port", "x.port"])
 
 LOOSE_TEXTS = {"ranged", "part", "few", "json", "policy", "yaml", "typed", "static", "ports", "list", "set"}
-"""The flags of whose texts a schema cannot say all."""
+"""The flags for whose texts a schema cannot express every restriction."""
 
 SIZES = ("of 64 bits", "within 292 years", "of at least a microsecond", "of at most 1.8e308")
 
 
 def _may_fold(name: str, value: object) -> bool:
-    """Return whether the case of a text has more than two forms, which no pattern lists."""
+    """Return whether a text has letters with more than two forms by case, which no pattern can list."""
     return name == "enum" and isinstance(value, str) and not value.isascii()
 
 
 def _errors(document: dict[str, Any]) -> list[str]:
-    """Return what the strictest check says against a document."""
+    """Return the errors that the strictest check finds in a document."""
     objects = read_text(json.dumps(document).encode(), "in.json").objects
     return [finding.message for finding in validate(FLAGS, objects, strict=True).findings if finding.level == "error"]
 
 
 def _passes(document: dict[str, Any]) -> bool:
-    """Return whether the strictest check finds no error; a pattern cannot say how large a number is."""
+    """Return whether the strictest check finds no error; skip numbers whose size no pattern can express."""
     errors = _errors(document)
     assume(not any(size in message for message in errors for size in SIZES))
     return not errors
@@ -125,11 +125,11 @@ def _passes(document: dict[str, Any]) -> bool:
 @example("typed", {"x": "5"})
 def test_schema_of_a_document_agrees_with_check(name: str, value: Any) -> None:
     """
-    Whatever stands in a document, the schema accepts what the check does, and refuses what it refuses.
+    The schema of a document accepts what the check accepts, and refuses the rest, except texts for `LOOSE_TEXTS`.
 
-    Only of a type it is the stricter one: pydantic also takes what it can turn into the type.
+    For a mapping for a flag with a type, it may be stricter: pydantic also accepts what it can convert to the type.
     """
-    # To JSON Schema 1.0 is an integer; a flag reads it as it is written.
+    # To JSON Schema 1.0 is an integer; a flag reads the number as it is written.
     assume(not _holds_whole_float(value))
     checked = _passes({name: value})
     allowed = Draft202012Validator(DOCUMENT).is_valid({name: value})
@@ -138,7 +138,7 @@ def test_schema_of_a_document_agrees_with_check(name: str, value: Any) -> None:
         return
     assert allowed or not checked
     if (name == "set" and value is None) or _may_fold(name, value):
-        return  # a key without a value is null too, and an empty set
+        return  # a key without a value is null as well as an empty set
     if name not in LOOSE_TEXTS or not isinstance(value, (str, dict, list)):
         assert checked == allowed
 
@@ -147,7 +147,7 @@ def test_schema_of_a_document_agrees_with_check(name: str, value: Any) -> None:
 @example("enum", "\u017fky")
 @example("enum", "STRA\u00dfE")
 def test_schema_of_a_manifest_agrees_with_check(name: str, value: str | None) -> None:
-    """Whatever text, or none, a ConfigMap has, its schema accepts what the check does, and refuses what it refuses."""
+    """The schema of a manifest accepts what the check accepts, and refuses the rest, except for `LOOSE_TEXTS`."""
     document = {"apiVersion": "v1", "kind": "ConfigMap", "data": {name: value}}
     checked = _passes(document)
     allowed = Draft202012Validator(MANIFEST).is_valid(document)
@@ -158,7 +158,7 @@ def test_schema_of_a_manifest_agrees_with_check(name: str, value: str | None) ->
 
 @pytest.mark.parametrize("field", ["metadata", "immutable", "data", "binaryData"])
 def test_a_field_of_a_manifest_may_have_no_value(field: str) -> None:
-    """The API server takes null for a field that is left out, and so does the check."""
+    """Check and schema accept null for a field of a manifest, as the API server does."""
     document = {"apiVersion": "v1", "kind": "ConfigMap", "data": {"string": None}, "binaryData": {"bytes": None}}
     for each in (document, {**document, field: None}):
         assert _errors(each) == []
@@ -167,7 +167,7 @@ def test_a_field_of_a_manifest_may_have_no_value(field: str) -> None:
 
 @pytest.mark.parametrize("key", ["_rules", "_rules.yaml"])
 def test_a_document_has_its_rules_under_either_key(key: str) -> None:
-    """The schema holds the rules of a document to their grammar, whichever key they have."""
+    """Under either key, schema and check accept a valid rule and refuse one with a bad value."""
     for value, fits in ((1, True), ("many", False)):
         rules = {key: [{"set": {"int": value}}]}
         (given,) = read_text(json.dumps(rules).encode(), "in.json").objects
@@ -177,14 +177,14 @@ def test_a_document_has_its_rules_under_either_key(key: str) -> None:
 
 @pytest.mark.parametrize("found", [DOCUMENT, MANIFEST], ids=["document", "manifest"])
 def test_schema_is_one(found: dict[str, Any]) -> None:
-    """What is printed is a valid JSON Schema of 2020-12 that names no secret's default and survives JSON."""
+    """The schema is a valid JSON Schema of 2020-12, survives JSON, and does not contain the default of a secret."""
     Draft202012Validator.check_schema(found)
     assert "hunter2" not in json.dumps(found)
     assert json.loads(json.dumps(found)) == found
 
 
 def test_schema_describes_each_flag() -> None:
-    """Each flag is a property with its name, help, default and an example; a default passes its own schema."""
+    """Each flag is a property with a valid default; a secret has a description and no default."""
     assert {flag.name for flag in FLAGS} == set(DOCUMENT["properties"])
     defaults = {name: found["default"] for name, found in DOCUMENT["properties"].items() if "default" in found}
     assert {flag.name for flag in FLAGS} - set(defaults) == {"secret"}

@@ -28,7 +28,7 @@ soups = st.binary() | st.lists(scraps, max_size=30).map(b"".join)
 
 def _loaded(raw: Any) -> Any:
     """
-    Return what a JSON flag makes of it.
+    Return the value that a JSON flag reads from a raw value.
     """
     return JSON.load(raw.native, raw) if isinstance(raw, Text) else JSON.parse(raw)
 
@@ -36,7 +36,7 @@ def _loaded(raw: Any) -> Any:
 @given(documents, st.booleans(), st.sampled_from([None, 2]))
 def test_json_reads_back(values: dict[str, Any], ascii_only: bool, indent: int | None) -> None:
     """
-    Any mapping printed as JSON gives JSON flags the same values, whether or not it may be YAML.
+    A mapping printed as JSON gives JSON flags the same values, whether it is read as JSON or as YAML.
     """
     data = json.dumps(values, ensure_ascii=ascii_only, indent=indent).encode()
     for may_be_yaml in (False, True):
@@ -48,7 +48,7 @@ def test_json_reads_back(values: dict[str, Any], ascii_only: bool, indent: int |
 @given(st.dictionaries(strategies.printable, strategies.printable_json, max_size=5), st.booleans())
 def test_yaml_reads_back(values: dict[str, Any], flow: bool) -> None:
     """
-    Any mapping printed as YAML, strings in double quotes, gives JSON flags the same values.
+    A mapping printed as YAML with quoted strings gives JSON flags the same values.
     """
     data = yaml.dump(values, Dumper=_Dumper, default_flow_style=flow, allow_unicode=True).encode()
     found = read(data, yaml=True).values
@@ -58,7 +58,7 @@ def test_yaml_reads_back(values: dict[str, Any], flow: bool) -> None:
 
 class _Dumper(yaml.SafeDumper):
     """
-    Quotes every string, and writes each value out where it stands.
+    A dumper that quotes every string and writes no aliases.
     """
 
     def ignore_aliases(self, data: object) -> bool:
@@ -71,7 +71,7 @@ _Dumper.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:y
 @given(st.from_regex(r"[-+.0-9a-zA-Z_~/]{1,20}", fullmatch=True))
 def test_a_plain_scalar_arrives_verbatim(text: str) -> None:
     """
-    What is written without quotes is what a string flag gets.
+    A string flag gets a plain scalar of YAML exactly as it is written.
     """
     if text in ("-", "---", "..."):
         return
@@ -83,7 +83,7 @@ def test_a_plain_scalar_arrives_verbatim(text: str) -> None:
 @given(st.from_regex(r"-?(0|[1-9][0-9]{0,700})(\.[0-9]{1,30})?([eE][-+]?[0-9]{1,5})?", fullmatch=True))
 def test_a_number_arrives_verbatim(text: str) -> None:
     """
-    Any number of JSON's grammar keeps its digits for a string flag.
+    A string flag gets any JSON number exactly as it is written.
     """
     for may_be_yaml in (False, True):
         assert str(read(f'{{"key": {text}}}'.encode(), yaml=may_be_yaml).values["key"]) == text
@@ -92,7 +92,7 @@ def test_a_number_arrives_verbatim(text: str) -> None:
 @given(soups, st.booleans())
 def test_any_bytes_are_read_or_refused(data: bytes, may_be_yaml: bool) -> None:
     """
-    Nothing but values or NotJSON comes of any bytes, and every value has a place and can be encoded.
+    Reading any bytes raises NotJSON or gives values, each with a place, that can be encoded.
     """
     try:
         document = read(data, yaml=may_be_yaml)
@@ -109,7 +109,7 @@ def test_any_bytes_are_read_or_refused(data: bytes, may_be_yaml: bool) -> None:
 @given(documents, st.booleans(), st.sampled_from([None, 2]), st.booleans())
 def test_a_key_has_one_place(values: dict[str, Any], ascii_only: bool, indent: int | None, may_be_yaml: bool) -> None:
     """
-    With the place of every token a document has the keys, and they the places, that it has without.
+    A document read with the places of all tokens has the same keys at the same places as one read without.
     """
     data = json.dumps(values, ensure_ascii=ascii_only, indent=indent).encode()
     text = decode(data)
@@ -123,7 +123,7 @@ def test_a_key_has_one_place(values: dict[str, Any], ascii_only: bool, indent: i
 @given(soups)
 def test_what_is_a_document_has_places(data: bytes) -> None:
     """
-    What is read without places is read with them, and holds the same keys.
+    Bytes that are read as a document are also read with places, and give the same keys.
     """
     for may_be_yaml in (False, True):
         try:

@@ -15,7 +15,7 @@ from . import strategies
 
 class Colour(enum.Enum):
     """
-    A type to try.
+    A type for an enum flag.
     """
 
     RED = 1
@@ -57,7 +57,7 @@ KINDS = [
 @given(VALUES)
 def test_what_is_printed_reads_as_the_same_value(pair: tuple[Kind[Any], Any]) -> None:
     """
-    Parsing a printed value gives the value.
+    Parsing the printed text of a value gives the same value.
     """
     kind, given_value = pair
     value = kind.convert(given_value)
@@ -67,7 +67,7 @@ def test_what_is_printed_reads_as_the_same_value(pair: tuple[Kind[Any], Any]) ->
 @given(VALUES)
 def test_what_an_editor_begins_with_reads_as_the_same_value(pair: tuple[Kind[Any], Any]) -> None:
     """
-    Parsing a draft gives the value, with its keys in the order that they had.
+    Parsing the draft for an editor gives the same value, with the keys in the same order.
     """
     kind, given_value = pair
     value = kind.convert(given_value)
@@ -81,7 +81,7 @@ def test_what_an_editor_begins_with_reads_as_the_same_value(pair: tuple[Kind[Any
 @given(text=strategies.texts)
 def test_any_text_is_read_or_refused(kind: Kind[Any], text: str) -> None:
     """
-    No text makes a parser raise anything but Problem, and what is read prints and reads again.
+    Parsing any text raises Problem or gives a value that can be printed and parsed again.
     """
     try:
         value = kind.parse(text)

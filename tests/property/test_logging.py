@@ -1,5 +1,5 @@
 """
-The grammar of log levels.
+The value of a log level flag is a canonical text.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ LOGGERS = st.text("abz.", min_size=1, max_size=5).filter(lambda name: all(name.s
 
 @given(st.dictionaries(LOGGERS, LEVELS), st.sampled_from(["", "app"]))
 def test_canonical_text_is_read_as_the_same(levels: dict[str, str], main: str) -> None:
-    """The plainest form is a fixed point, whatever it was made of, and the order of the items says nothing."""
+    """Reading a canonical text of levels gives the same text, and the order of the items does not matter."""
     flag = add_loglevel_flag(dflag.FlagRegistry(), logger=main)
     items = [f"{logger}={level}" for logger, level in levels.items()]
 

@@ -42,12 +42,12 @@ GRAMMAR: dict[str, st.SearchStrategy[bytes]] = {
         lambda name, text: b"%s=%s" % (name, text.encode()), st.binary(max_size=12), st.text(max_size=9)
     ),
 }
-"""Inputs that have a chance of being accepted, where mere texts seldom do."""
+"""Inputs that a parser is likely to accept, which random texts seldom are."""
 
 
 @st.composite
 def _cut(draw: st.DrawFn, inputs: st.SearchStrategy[bytes]) -> bytes:
-    """Return a beginning of an input, most often all of it."""
+    """Draw a prefix of an input, most often the whole input."""
     data = draw(inputs)
     return data[: draw(st.integers(0, len(data)) | st.just(len(data)))]
 
@@ -56,7 +56,7 @@ def _cut(draw: st.DrawFn, inputs: st.SearchStrategy[bytes]) -> bytes:
 @given(data=st.data())
 def test_any_input_is_read_or_refused(name: str, data: st.DataObject) -> None:
     """
-    A parser raises nothing but its own errors, is deterministic, reads what it prints, and agrees with its reference.
+    A parser raises only its own errors, is deterministic, reads what it prints, and agrees with its reference.
     """
     inputs = st.binary(max_size=200) | strategies.texts.map(lambda text: text.encode("utf-8", "surrogatepass"))
     inputs |= strategies.json_values.map(lambda value: json.dumps(value).encode())
@@ -69,7 +69,7 @@ def test_any_input_is_read_or_refused(name: str, data: st.DataObject) -> None:
 @pytest.mark.parametrize("name", ORACLES)
 def test_every_seed_holds(name: str) -> None:
     """
-    The inputs that a fuzzer begins with pass their oracle.
+    The seeds of the fuzzers pass the checks of their parser.
     """
     for seed in SEEDS[name]:
         ORACLES[name](seed)
@@ -77,7 +77,7 @@ def test_every_seed_holds(name: str) -> None:
 
 def test_the_reference_reads_durations_of_go() -> None:
     """
-    The reader that durations are held against knows the examples of Go's documentation.
+    The reference for durations reads the examples of Go's documentation and refuses malformed texts.
     """
     hour = datetime.timedelta(hours=1)
     assert go_duration("1h15m30.918s") == hour + datetime.timedelta(minutes=15, seconds=30.918)

@@ -1,5 +1,5 @@
 """
-The expressions of an admission policy agree with the flags' own parsers.
+The expressions of an admission policy accept and refuse what the flags' own parsers do.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 
 class Colour(enum.Enum):
     """
-    A type to try, with a letter that others fold to.
+    A type for an enum flag, with a letter to which other letters fold.
     """
 
     RED = 1
     KELVIN = "k"
     Sky = "s-y"
-    sKy = "other"  # noqa: N815 - a name that differs in case alone
+    sKy = "other"  # noqa: N815 - a name that differs only in case
 
 
 def _flags() -> list[Flag[Any]]:
@@ -81,11 +81,11 @@ UNCLAIMED: dict[str, Callable[[str], bool]] = {
     "enum": lambda text: not text.isascii(),
     "warm": lambda text: not text.isascii(),
 }
-"""What the policy says that it does not check, by flag."""
+"""The texts that the policy declares it does not check, by flag."""
 
 
 def _function_trim(text: celtypes.StringType) -> celtypes.StringType:
-    return celtypes.StringType(str(text).strip(WHITE_SPACE))  # what Go's strings.TrimSpace, which it stands for, trims
+    return celtypes.StringType(str(text).strip(WHITE_SPACE))  # trims what Go's strings.TrimSpace trims
 
 
 def _function_substring(text: celtypes.StringType, start: celtypes.IntType) -> celtypes.StringType:
@@ -93,7 +93,7 @@ def _function_substring(text: celtypes.StringType, start: celtypes.IntType) -> c
 
 
 FUNCTIONS = {"trim": _function_trim, "substring": _function_substring}
-"""What Kubernetes adds to CEL, and the library has not."""
+"""The functions that Kubernetes adds to CEL and that celpy lacks."""
 
 
 def _programme(flag: Flag[Any]) -> Callable[[str], bool]:
@@ -106,7 +106,7 @@ def _programme(flag: Flag[Any]) -> Callable[[str], bool]:
         try:
             return bool(program.evaluate({"raw": celtypes.StringType(text)}))
         except celpy.CELEvalError:
-            return False  # an error refuses, as the policy's failurePolicy says
+            return False  # an error refuses, as the policy's failurePolicy states
 
     return evaluate
 
@@ -187,13 +187,13 @@ NEAR = [
     *("1 h", "1h ", "- 1h", "5\n", "\x1c5", "\u200b5", "\u30005\u2003", "a\n", "a.b\n\n", "\ufeff5"),
     *("\ufeff \ufeff5", "\u017f", "ye\u017f", "fal\u017fe", "\u017fky", "\u212aelvin"),
 ]
-"""Texts that one kind or another reads in a way of its own."""
+"""Texts that some kind reads in its own way."""
 
 
 @pytest.mark.parametrize("name", FLAGS)
 def test_policy_agrees_with_the_flag(name: str) -> None:
     """
-    The policy refuses nothing that the flag accepts, and all that the flag refuses but for what it says it cannot.
+    The policy accepts every text that the flag accepts, and refuses the others except those it declares unchecked.
     """
     flag = FLAGS[name]
     evaluate = _programme(flag)
@@ -219,7 +219,7 @@ def test_policy_agrees_with_the_flag(name: str) -> None:
 )
 def test_numerals_of_a_range(numbers: list[int], spelling: str) -> None:
     """
-    A number is in the expression of a range when it is in the range, in every base.
+    The pattern of a range matches a number, in any base, exactly when the number is in the range.
     """
     low, number, high = numbers
     assume(low <= high)
@@ -230,7 +230,7 @@ def test_numerals_of_a_range(numbers: list[int], spelling: str) -> None:
 @pytest.mark.parametrize(("low", "high"), [(0, 0), (-3, 3), (9, 11), (255, 257), (1, 1024), (-17, -7), (99, 1000)])
 def test_numerals_at_the_edges(low: int, high: int) -> None:
     """
-    Every number near a range is judged rightly, also with leading noughts and underscores where there may be some.
+    The pattern of a range agrees with the flag near both limits, also for leading zeros, underscores and signs.
     """
     expression = re2.compile(f"^({ranges([(low, high)])})$")
     flag = dflag.FlagRegistry().dyn_int("n", low, min=low, max=high)
@@ -267,7 +267,7 @@ def test_numerals_at_the_edges(low: int, high: int) -> None:
 )
 def test_patterns_that_read_differently_are_left_out(pattern: str | re.Pattern[str]) -> None:
     """
-    An expression that Python and RE2 do not read alike is listed, and not in the policy.
+    A pattern that Python and RE2 read differently is left out of the policy and listed as left out.
     """
     flag = dflag.FlagRegistry().dyn_string("s", "aé1", secret=False)
     pipeline_of(flag).validators = (validators.matches(pattern),)
@@ -293,13 +293,13 @@ NESTED = [
     (r"[(]a{600}[)]{2}\(a{600}\){2}", True),
     ("[](]a{600}[^])]{2}", True),
 ]
-"""Expressions with counts in counts, and whether RE2 reads them."""
+"""Patterns with nested counts, and whether RE2 accepts them."""
 
 
 @pytest.mark.parametrize(("pattern", "is_read"), NESTED)
 def test_counts_that_multiply_beyond_a_thousand_are_left_out(pattern: str, is_read: bool) -> None:
     """
-    An expression that RE2 refuses for its nested counts is listed, since it would make the policy refuse every value.
+    A pattern whose nested counts RE2 refuses is left out, because it would make the policy refuse every value.
     """
     flag = dflag.FlagRegistry().dyn_string(
         "s", "a", validator=validators.not_empty()
@@ -315,7 +315,7 @@ def test_counts_that_multiply_beyond_a_thousand_are_left_out(pattern: str, is_re
 
 def test_a_dollar_is_left_out_where_a_line_may_end_behind_it() -> None:
     """
-    To Python a dollar also stands before a last line end, which a flag that strips its texts has not.
+    A pattern with a dollar is left out if the flag keeps white space: Python matches it before a last line end too.
     """
     flags = dflag.FlagRegistry()
     check = validators.matches("^a$")
@@ -326,7 +326,7 @@ def test_a_dollar_is_left_out_where_a_line_may_end_behind_it() -> None:
 @pytest.mark.parametrize("keywords", [{"enum": ("admin", "root")}, {"maxLength": 3}, {"pattern": "x"}], ids=str)
 def test_keywords_of_a_validator_of_ones_own_are_left_out(keywords: dict[str, Any]) -> None:
     """
-    The arguments of a partial function are not in the policy: only the function knows what they mean.
+    The keyword arguments of a user's validator are left out of the policy, since only the function knows their meaning.
     """
 
     def check(value: str, **_: object) -> None:

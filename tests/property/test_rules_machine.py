@@ -1,5 +1,5 @@
 """
-Rules, the clock, facts, edits, corruption, health, forks and restarts in any order, against a plain model.
+Rules, clock, facts, edits, corruption, health, forks and restarts in any order agree with a simple model.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ MINUTE = timedelta(minutes=1)
 KEY = "_rules.yaml"
 TENANTS = ("acme", "initech", "hooli")
 EVERY = 15
-"""How many minutes a step takes."""
+"""The minutes that a step takes."""
 
 
 class Line(NamedTuple):
     """
-    A rule as the model knows it: minutes count from the start.
+    A rule as the model knows it; minutes count from `START`.
     """
 
     name: str = ""
@@ -71,7 +71,7 @@ class Line(NamedTuple):
 
     def is_for(self, tenant: str, now: datetime.datetime) -> bool:
         """
-        Return whether a rule that is in force gives a tenant its value; *now* is as late as it ever was.
+        Return whether a rule in force gives a tenant its value; *now* is the latest time that was seen.
         """
         if self.tenant:
             return self.tenant == tenant
@@ -90,7 +90,7 @@ class Line(NamedTuple):
 
     def _switch(self, pod: str | None) -> datetime.datetime | None:
         """
-        Return when a pod switches; None for never.
+        Return when a pod switches, or None if it never does.
         """
         switch = START - timedelta(days=365) if self.begin is None else START + self.begin * MINUTE
         if self.is_keyed or not (self.over or self.steps):
@@ -119,7 +119,7 @@ def _is_within(drawn: int, percent: int) -> bool:
 @st.composite
 def lines(draw: st.DrawFn) -> Line:
     """
-    Make a rule that the text of rules allows.
+    Draw a rule that the grammar of rules allows.
     """
     name = draw(st.sampled_from(["", "one", "two", "three"]))
     zone, rate = draw(st.sampled_from(["", "a", "b"])), draw(st.integers(100, 999))
@@ -166,7 +166,7 @@ def _in_child(run: Callable[[], list[int]]) -> object:
 
 class RulesMachine(RuleBasedStateMachine):
     """
-    One process with a source in memory, and the model of what its flags are.
+    One process with a source in memory, and the model of its flags' values.
     """
 
     @initialize()
@@ -179,7 +179,7 @@ class RulesMachine(RuleBasedStateMachine):
         self.facts: dict[str, str] = {"pod": "web-1", "zone": "a"}
         self.raw: str | None = None
         self.well = True
-        self.good: list[tuple[str, Line]] = []  # by the name of status, in order
+        self.good: list[tuple[str, Line]] = []  # by the name in the status, in order
         self.seen: dict[Line, datetime.datetime] = {}
         self.since: dict[Line, datetime.datetime] = {}
         self.reverted: set[Line] = set()
@@ -210,7 +210,7 @@ class RulesMachine(RuleBasedStateMachine):
 
     def _expect(self) -> None:
         """
-        Let the model look: at the health of what was in force before, and at the time.
+        Update the model as one look does: check the health of the rules in force before, then apply the time.
         """
         asked = self._baking()
         self._expect_time()
@@ -288,7 +288,7 @@ class RulesMachine(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         """
-        A process with the same facts has the same values, but for what was taken back and a clock that was set back.
+        After a restart with the same facts the values are the same, unless a rule was reverted or the clock set back.
         """
         before = self._values()
         was_back = any(seen > self.time for seen in self.seen.values())
@@ -300,11 +300,11 @@ class RulesMachine(RuleBasedStateMachine):
         if not was_back and not was_reverted:
             assert self._values() == before
 
-    @precondition(lambda self: not self.has_forked)  # once a run: late in a long session, each takes 20 ms and more
+    @precondition(lambda self: not self.has_forked)  # once a run: late in a long session a fork takes 20 ms and more
     @rule(minutes=st.integers(-40, 40), well=st.booleans())
     def fork(self, minutes: int, well: bool) -> None:
         """
-        A child goes on by itself from what its parent has seen, and the parent from there too.
+        A forked child continues from what its parent has seen, and the parent is not affected.
         """
         self.has_forked = True
         kept = self.time, self.well, dict(self.seen), dict(self.since), set(self.reverted)

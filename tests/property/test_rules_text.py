@@ -67,27 +67,27 @@ def check(read: RuleList, lines: int) -> None:
 
 
 def _a_line_lower(read: RuleList) -> tuple[Rule, ...]:
-    """Return the rules as if one line stood above them."""
+    """Return the rules as if they were one line lower in their text."""
     return tuple(dataclasses.replace(rule, place=rule.place._replace(line=rule.place.line + 1)) for rule in read.rules)
 
 
 @given(st.lists(WORDS).map("".join) | st.text())
 def test_any_text_is_rules_or_faults(text: str) -> None:
-    """Whatever a text holds, nothing is raised, and each fault has a place in it."""
+    """Parsing any text raises nothing, and each fault has a place in the text."""
     check(parse_rules(text), text.count("\n") + text.count("\r") + 1)
 
 
 @given(st.binary())
 def test_any_bytes_are_rules_or_faults(data: bytes) -> None:
-    """Whatever bytes hold, nothing is raised."""
+    """Parsing any bytes raises nothing, and each fault has a place in the bytes."""
     check(parse_rules(data), data.count(b"\n") + data.count(b"\r") + 1)
 
 
 @given(RULES)
 def test_json_and_yaml_are_read_alike(rules: object) -> None:
-    """A list of anything reads as the same rules, written as JSON or indented as YAML."""
+    """A list reads as the same rules and faults, whether it is parsed as JSON or as YAML."""
     text = json.dumps(rules, ensure_ascii=False)
-    assume(not set(text) & set("\x85\u2028\u2029"))  # they break lines in YAML alone
+    assume(not set(text) & set("\x85\u2028\u2029"))  # line breaks in YAML, but not in JSON
     one, other = parse_rules(text), parse_rules("# no JSON\n" + text)
     check(one, 1)
     assert one.is_readable
@@ -100,12 +100,12 @@ def test_json_and_yaml_are_read_alike(rules: object) -> None:
 
 @given(RULES, st.integers(0, 3))
 def test_rules_in_a_document_are_those_of_its_text(rules: object, indent: int) -> None:
-    """A document gives its rules as if they stood in a file of their own, lower by where they stand."""
+    """Rules in a document are the same as rules in a file of their own, except for their line numbers."""
     text = json.dumps(rules, indent=indent)
     data = f'{{"a": 1,\n"_rules": {text},\n"b": 2}}'.encode()
     try:
         values = documents.read(data, yaml=True, unread=("_rules",)).values
-    except NotJSON:  # the other keys are fine, so that only what no reader takes is left
+    except NotJSON:  # the other keys are valid, so no reader could read this text
         raise AssertionError(data) from None
     alone, inside = parse_rules(text), parse_rules(values["_rules"])
     assert _a_line_lower(alone) == inside.rules
@@ -116,7 +116,7 @@ def test_rules_in_a_document_are_those_of_its_text(rules: object, indent: int) -
 
 @given(RULES)
 def test_equal_rules_have_equal_content(rules: object) -> None:
-    """Content is the same whatever the order of keys, and its own for each two rules that differ."""
+    """Rules have the same content whatever the order of their keys."""
 
     def turned(node: object) -> object:
         if isinstance(node, dict):

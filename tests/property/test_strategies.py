@@ -1,5 +1,5 @@
 """
-The strategies for users' tests: what they give is accepted or refused, and is not always the same.
+The strategies for users' tests: what they generate is accepted or refused as promised, and varies.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 class Colour(enum.Enum):
     """
-    A type to try.
+    A type for an enum flag.
     """
 
     RED = 1
@@ -43,7 +43,7 @@ class Colour(enum.Enum):
 @dataclasses.dataclass
 class Policy:
     """
-    Another.
+    A type for a JSON flag.
     """
 
     mode: str
@@ -118,7 +118,7 @@ ONCE = settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @EVERY
 def test_values_are_accepted(flag: Flag[Any]) -> None:
     """
-    Every value of `values` can be set.
+    Every value that `values` generates can be set.
     """
 
     @ONCE
@@ -133,7 +133,7 @@ def test_values_are_accepted(flag: Flag[Any]) -> None:
 @EVERY
 def test_texts_are_accepted(flag: Flag[Any]) -> None:
     """
-    Every text of `texts` can be set.
+    Every text that `texts` generates can be set.
     """
 
     @ONCE
@@ -148,7 +148,7 @@ def test_texts_are_accepted(flag: Flag[Any]) -> None:
 @EVERY
 def test_bad_texts_are_refused(flag: Flag[Any]) -> None:
     """
-    No text of `bad_texts` can be set; a flag that accepts all of them is named.
+    No text that `bad_texts` generates can be set; it raises for a flag that accepts every text.
     """
     if flag.name == "string":
         with pytest.raises(ValueError, match="'string' accepts every text"):
@@ -167,7 +167,7 @@ def test_bad_texts_are_refused(flag: Flag[Any]) -> None:
 @EVERY
 def test_values_differ(flag: Flag[Any]) -> None:
     """
-    What the default stands in for is the exception: there are values other than it.
+    `values` generates values other than the default.
     """
     text = pipeline_of(flag).kind.format
     _find(values(flag), lambda value: text(value) != text(flag.default))
@@ -187,7 +187,7 @@ SPELLINGS = {
 @pytest.mark.parametrize(("name", "part"), [(name, part) for name, parts in SPELLINGS.items() for part in parts])
 def test_texts_are_spelt_in_many_ways(name: str, part: str) -> None:
     """
-    Not only what a flag prints is tried, but what people write.
+    `texts` generates the spellings that people use, not only the one that the flag prints.
     """
     (flag,) = (each for each in _flags() if each.name == name)
     _find(texts(flag), lambda text: part in text)
@@ -210,7 +210,7 @@ TREES: dict[str, Any] = {
 @pytest.mark.parametrize("name", TREES)
 def test_every_keyword_of_a_schema_is_met(name: str) -> None:
     """
-    The random JSON of a schema has each property now and then, and not its plainest value alone.
+    `values` of a schema generates each property, with values other than the simplest one.
     """
     (flag,) = (each for each in _flags() if each.name == "tree")
     _find(values(flag), lambda value: name in value and TREES[name](value[name]))
@@ -219,7 +219,7 @@ def test_every_keyword_of_a_schema_is_met(name: str) -> None:
 @pytest.mark.parametrize("schema", [{"type": "number", "multipleOf": 0.01}, {"type": "integer", "multipleOf": 2.5}])
 def test_multiples_are_those_of_the_schema(schema: Any) -> None:
     """
-    Each number made of a schema with ``multipleOf`` is a multiple in decimal, so that none is thrown away.
+    Each number generated for a schema with ``multipleOf`` is an exact decimal multiple.
     """
     kind = json_kind(schema)
 
@@ -270,13 +270,13 @@ ODD: dict[str, tuple[Any, Any, bool]] = {
     "an escaped reference": ({"$ref": "#/$defs/a%20b", "$defs": {"a b": {"type": "integer"}}}, 1, True),
     "a reference in a schema with an address": ({"$ref": "#/$defs/item", "$defs": {"item": EMBEDDED}}, {}, True),
 }
-"""Schemas, a value for each, and whether there are others."""
+"""Schemas, a value for each, and whether other values exist."""
 
 
 @pytest.mark.parametrize("name", ODD)
 def test_odd_schemas_have_values(name: str) -> None:
     """
-    A schema that refers to itself, allows next to nothing or has strange numbers is met, by its default if need be.
+    The strategies work for a schema that refers to itself, allows almost nothing or has extreme numbers.
     """
     schema, default, is_varied = ODD[name]
     flag = dflag.FlagRegistry().dyn_json("odd", default, schema=schema)
@@ -297,7 +297,7 @@ def test_odd_schemas_have_values(name: str) -> None:
 @dataclasses.dataclass
 class Node:
     """
-    A link of a chain.
+    An element of a linked list.
     """
 
     name: str = ""
@@ -306,7 +306,7 @@ class Node:
 
 def test_a_type_that_holds_itself_has_values() -> None:
     """
-    A dataclass with an optional field of its own type is nested now and then.
+    `values` generates nested values for a dataclass with an optional field of its own type.
     """
     flag = dflag.FlagRegistry().dyn_json("node", Node(), type=Node)
     _find(values(flag), lambda value: value.next is not None and value.next.next is not None)
@@ -315,7 +315,7 @@ def test_a_type_that_holds_itself_has_values() -> None:
 @pytest.mark.parametrize("make", [values, texts, bad_texts])
 def test_a_schema_beyond_the_strategies_is_named(make: Any) -> None:
     """
-    Where Hypothesis cannot make what a schema asks for, the error names the flag and says why.
+    If Hypothesis cannot generate values for a schema, the error names the flag and the reason.
     """
     schema = {"type": ["array", "null"], "items": {"enum": [1, 2]}, "uniqueItems": True, "minItems": 3}
     flag = dflag.FlagRegistry().dyn_json("odd", None, schema=schema)
@@ -340,7 +340,7 @@ LIMITS: list[tuple[Any, Any]] = [
 @pytest.mark.parametrize(("low", "high"), LIMITS, ids=["fractions", "decimal", "beyond floats", "far below floats"])
 def test_limits_need_not_be_floats(low: Any, high: Any) -> None:
     """
-    A float flag has values between limits of other types, and between those that no float is equal to.
+    A float flag has values between limits of other types, also if no float equals a limit.
     """
     flag = dflag.FlagRegistry().dyn_float("ratio", 0.5, validator=validators.in_range(min=low, max=high))
 
@@ -365,7 +365,7 @@ BAD = {
 @pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in BAD.items() for text in texts])
 def test_bad_texts_come_near(name: str, text: str) -> None:
     """
-    Values just outside of the limits and what people mistype are tried.
+    `bad_texts` generates values just outside of the limits and common typing errors.
     """
     (flag,) = (each for each in _flags() if each.name == name)
     _find(bad_texts(flag), lambda bad: bad == text)
@@ -373,7 +373,7 @@ def test_bad_texts_come_near(name: str, text: str) -> None:
 
 def test_a_flag_that_accepts_next_to_nothing_gives_its_default() -> None:
     """
-    A validator that no random value passes fails no test of the user's, for the default passes it.
+    For a flag whose validator accepts only the default, `values` and `texts` generate the default.
     """
 
     def check(value: str) -> None:
@@ -397,7 +397,7 @@ def _in_thousands(value: int, *, maximum: Any) -> None:
 
 class _Named:
     """
-    A validator with an attribute that is its own affair.
+    A validator with an attribute that dflag must ignore.
     """
 
     keywords = ("a", "b")
@@ -411,7 +411,7 @@ class _Named:
 @pytest.mark.parametrize("validator", [functools.partial(_in_thousands, maximum="12k"), _Named()])
 def test_keywords_of_a_validator_of_ones_own_are_not_followed(validator: Any) -> None:
     """
-    The arguments of a partial function, and other attributes named keywords, are no limits of the values.
+    The keyword arguments of a user's validator, or its attribute `keywords`, do not limit the values.
     """
     flag = dflag.FlagRegistry().dyn_int("n", 1, validator=validator)
 
@@ -426,7 +426,7 @@ def test_keywords_of_a_validator_of_ones_own_are_not_followed(validator: Any) ->
 
 def test_hypothesis_is_imported_at_need() -> None:
     """
-    Who has no Hypothesis has the rest of the kit.
+    `dflag.testing` can be imported without Hypothesis.
     """
     code = "import sys; sys.modules['hypothesis'] = None; from dflag.testing import *"
     subprocess.run([sys.executable, "-c", code], check=True)

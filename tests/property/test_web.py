@@ -1,5 +1,5 @@
 """
-The request handler under any request.
+The request handler answers any request.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def make() -> tuple[dflag.FlagRegistry, Handler]:
 def test_any_request(
     method: str, path: str, mount: str, query: str, given_headers: dict[str, str], body: bytes
 ) -> None:
-    """Any request gets a whole response that is no fault of ours, shows no secret, and sets nothing without a token."""
+    """Any request gets a complete response without a server error or a secret, and sets nothing without the token."""
     flags, handler = make()
     before = flags.snapshot()
     answer = handler.handle(Request(method=method, path=path, mount=mount, query=query, headers=given_headers))
@@ -98,7 +98,7 @@ def test_any_request(
 
 @given(bodies)
 def test_any_body_of_who_may(body: bytes) -> None:
-    """Whatever somebody with a token sends, it is set and the answer is 200, or the registry is as it was."""
+    """A request with a token and any body either sets the flag and answers 200, or leaves the registry unchanged."""
     flags, handler = make()
     sent = {"authorization": TOKEN, "content-type": "application/json"}
     answer = handler.handle(Request(method="POST", path="/set", headers=sent))
