@@ -1,5 +1,5 @@
 """
-Whatever fails beneath a running updater: nothing crashes, the last good value stays, it is said once, and recovers.
+An updater survives any failure beneath it: the last good value stays, it is logged once, and the updater recovers.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NO_RESYNC = 3600.0
-"""The interval of a periodic check that never comes, so that events must tell all."""
+"""The interval of a periodic check that never comes, so that every change must come by events."""
 
 QUICK_SECONDS = 0.02
-"""What the waits between two attempts are cut down to."""
+"""The length of the waits between two attempts in these tests."""
 
 RECHECKS = 5
-"""After how many attempts what is said once would have been said again."""
+"""The number of failing attempts after which a message that is logged once must not have been repeated."""
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
 
@@ -56,7 +56,7 @@ def _other(flags: dflag.FlagRegistry) -> dflag.DynamicFlag[int]:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Try again soon what is tried again at all."""
+    """Shorten all waits before a retry."""
     monkeypatch.setattr(_native, "_RETRY_SECONDS", QUICK_SECONDS)
     monkeypatch.setattr(directory, "FAILED_RECHECK_SECONDS", QUICK_SECONDS)
     monkeypatch.setattr(directory, "REFUSED_RECHECK_SECONDS", QUICK_SECONDS)
@@ -65,7 +65,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(name="said")
 def _said(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
-    """Return what was logged that somebody should read."""
+    """Return a function that returns the logged warnings and errors."""
     return lambda: [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
@@ -78,7 +78,7 @@ def _shows(updater: Updater, value: int, name: str = "rate") -> bool:
 
 class Fault:
     """
-    Makes one system call fail in the updater's thread while it is on, and counts how often.
+    Makes one system call fail in the updater's thread while it is on, and counts the failures.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, call: str, number: int, concerns: Callable[..., bool]) -> None:
@@ -97,7 +97,7 @@ class Fault:
 
     def lasts(self) -> bool:
         """
-        Wait until it was met so often that what is said once would have been said again.
+        Wait until the call has failed `RECHECKS` more times, so that a repeated message would have been logged.
         """
         target = self.hits + RECHECKS
         return eventually(lambda: self.hits >= target)
@@ -139,7 +139,7 @@ def test_a_volume_that_cannot_be_read_keeps_its_values(
     number: int,
 ) -> None:
     """
-    Its source is unhealthy with the reason, one error in the log and in the counter; the fault gone, it is read again.
+    The source is unhealthy with the reason, one error is logged and counted, and the volume is read when it can be.
     """
     name, concerns = DIRECTORY_FAULTS[call]
     fault = Fault(monkeypatch, name, number, concerns)
@@ -179,7 +179,7 @@ def test_a_file_that_cannot_be_read_is_a_bad_value(
     number: int,
 ) -> None:
     """
-    The flag is rejected with its path, said once, its neighbours follow, and it comes when the file can be read.
+    The flag is rejected with its path and one log line, other flags follow, and it is set when its file can be read.
     """
     fault = Fault(monkeypatch, call, number, concerns)
     values = {"rate": "1"} if call == "read" else {"rate": "1", "other": "1"}
@@ -222,7 +222,7 @@ def test_a_file_that_is_gone_while_its_set_is_not_makes_no_half_set(
     number: int,
 ) -> None:
     """
-    What a file system says of a set under deletion never shows as a key removed, however long it goes on.
+    A file missing from a set that is being deleted never shows as a removed key; both flags keep their values.
     """
     fault = Fault(monkeypatch, "open", number, _rate_alone)
     volume.write({"rate": "1", "other": "1"})
@@ -246,7 +246,7 @@ def test_a_link_that_cannot_be_asked_for_hides_no_swap(
     number: int,
 ) -> None:
     """
-    The cheap check looks at the files instead, so that each new value still comes.
+    While the link cannot be read, the updater compares the files instead and applies each new value, without an error.
     """
     fault = Fault(monkeypatch, "readlink", number, _always)
     volume.write({"rate": "1"})
@@ -311,7 +311,7 @@ for line in sys.stdin:
 
 class Starved:
     """
-    A program of its own, whose descriptors may run out without harm to the test, and which answers questions.
+    A process of its own, which may run out of descriptors without harm to the test, and which answers questions.
     """
 
     def __init__(self, volume: ConfigMapVolume) -> None:
@@ -332,7 +332,7 @@ class Starved:
 
     def ask(self, question: str) -> str:
         """
-        Return the representation of what an expression is there.
+        Return the representation of an expression's value in the process.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -344,7 +344,7 @@ class Starved:
 
     def end(self) -> tuple[int, str]:
         """
-        Let it end by itself; give its status, and what it said beside its answers.
+        Let the process end by itself, and return its status and its error output.
         """
         _, errors = self._process.communicate(timeout=DEADLINE_SECONDS)
         return self._process.returncode, errors
@@ -353,7 +353,7 @@ class Starved:
 @linux_only
 def test_without_descriptors_at_start_it_starts_and_comes_round(volume: ConfigMapVolume) -> None:
     """
-    EMFILE for real: ``start()`` raises nothing, says so once, and native events come with the first free descriptors.
+    On EMFILE `start()` raises nothing, logs once and polls; native events are used as soon as descriptors are free.
     """
     volume.write({"rate": "1"})
     with Starved(volume) as program:
@@ -378,7 +378,7 @@ def test_without_descriptors_at_start_it_starts_and_comes_round(volume: ConfigMa
 @linux_only
 def test_without_descriptors_later_it_keeps_its_values_and_comes_round(volume: ConfigMapVolume) -> None:
     """
-    EMFILE for real while it runs: the new set waits until it can be opened, and nothing is lost.
+    On EMFILE while the updater runs, the old values stay with one error, and the new set is applied afterwards.
     """
     volume.write({"rate": "1"})
     with Starved(volume) as program:
@@ -402,7 +402,7 @@ def test_without_descriptors_later_it_keeps_its_values_and_comes_round(volume: C
 
 class Inotify:
     """
-    watchdog's bindings, of which one function fails or does something else while told to.
+    watchdog's bindings, in which one function fails or does something else while `on` is true.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, function: str, instead: Callable[..., int]) -> None:
@@ -437,7 +437,7 @@ def test_a_watch_that_is_refused_is_made_up_for_and_tried_again(
     when: str,
 ) -> None:
     """
-    ENOSPC: it goes on by its own check, says so once in the log and in ``status()``, and again when events are back.
+    On ENOSPC the updater polls, says so once in the log and in `status()`, and logs once when events are back.
     """
     caplog.set_level(logging.INFO, "dflag")
     refusing = Inotify(monkeypatch, "inotify_add_watch", _no_space)
@@ -479,7 +479,7 @@ def test_a_watch_that_goes_silent_is_made_up_for(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """
-    While the system says that it watches and tells nothing, the periodic check brings every value and finds it out.
+    While a watch yields no events, the periodic check applies each value, reports the watch and replaces it.
     """
     caplog.set_level(logging.INFO, "dflag")
     (tmp_path / "elsewhere").mkdir()
@@ -514,7 +514,7 @@ def test_an_overflow_of_the_queue_loses_no_value(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """
-    With more events than the kernel keeps, the last of them lost, the last values come at once and not by the check.
+    When the event queue overflows and the last events are lost, the last values still come without the check.
     """
     with open("/proc/sys/fs/inotify/max_queued_events") as limit:
         events = int(limit.read())
@@ -539,7 +539,7 @@ def test_an_overflow_of_the_queue_loses_no_value(
         assert entered.wait(DEADLINE_SECONDS)
         masks.clear()
         for _ in range(events // 2 + 1):
-            # Two files in turn: equal events in a row merge.
+            # Two files in turn, because equal events in a row are merged.
             (plain.path / "rate").touch()
             (plain.path / "other").touch()
         _put(plain, "plain", {"rate": "3", "other": "3"})
@@ -568,9 +568,9 @@ def test_a_watchdog_thread_that_dies_is_replaced(
     victim: str,
 ) -> None:
     """
-    Where watchdog's observer watches, the check brings the next value, and a new observer those after it.
+    After a thread of watchdog's observer died, the check applies the next value, and a new observer the value after it.
     """
-    importlib.import_module("watchdog.observers")  # which cannot be imported either once its bindings cannot
+    importlib.import_module("watchdog.observers")  # it could not be imported once its bindings cannot be
     monkeypatch.setattr(threading, "excepthook", lambda _: None)
     monkeypatch.setitem(sys.modules, "watchdog.observers.inotify_c", None)
     volume.write({"rate": "1"})
@@ -611,7 +611,7 @@ def test_a_clock_that_jumps_changes_nothing(
     layout: str,
 ) -> None:
     """
-    Whatever the wall clock and the files' times say, each new value comes, and time limits run as they should.
+    Each new value is applied and overrides expire, whatever the wall clock and the modification times of files are.
     """
     monkeypatch.setattr(time, "time", lambda: rng.uniform(-1e9, 1e11))
     _put(volume, layout, {"rate": "1"})
@@ -633,12 +633,12 @@ def test_a_clock_that_jumps_changes_nothing(
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 def test_a_mode_that_forbids_reading_is_a_bad_value_until_the_next_set() -> None:
     """
-    EACCES for real, as with ``defaultMode`` and a user that is not root: said, survived, and over with the next set.
+    On EACCES for real, a file that the user may not read rejects its flag, and the next readable set is applied.
     """
     if not hasattr(os, "seteuid"):
         pytest.skip("this system has no users")
     with tempfile.TemporaryDirectory() as path:
-        os.chmod(path, 0o755)  # noqa: S103 - another user shall come by
+        os.chmod(path, 0o755)  # noqa: S103 - another user must be able to enter
         volume = ConfigMapVolume(os.path.join(path, "config"))
         volume.write({"rate": "1", "other": "1"})
         with contextlib.closing(Gate()) as ready, contextlib.closing(Gate()) as refused:
@@ -658,7 +658,7 @@ def _follow_as_nobody(volume: ConfigMapVolume, ready: Gate, refused: Gate) -> No
     rate, other = flags.dyn_int("rate", 0), flags.dyn_int("other", 0)
     updater = Updater(flags, volume.path)
     updater.start()
-    updater.stop()  # so that all modules are there which nobody may not be allowed to read
+    updater.stop()  # so that all modules are imported that the user `nobody` may not be allowed to read
     if os.geteuid() == 0:
         os.seteuid(65534)
     with updater:
@@ -687,7 +687,7 @@ def test_whatever_a_validator_or_callback_raises_the_updater_lives_on(
     error: type[BaseException],
 ) -> None:
     """
-    A validator's keeps the last good value, a callback's changes nothing, and the next set is applied on one thread.
+    If a validator raises, the last good value stays; if a callback raises, others run; the updater thread lives on.
     """
     told: list[int] = []
 
@@ -723,7 +723,7 @@ def test_a_validator_may_use_everything(
     volume: ConfigMapVolume,
 ) -> None:
     """
-    Setting, refreshing, flushing, asking and even stopping from a validator do not lock up.
+    A validator may set another flag, refresh, flush, and ask for the status without a deadlock.
     """
     steps: list[str] = []
 
@@ -757,7 +757,7 @@ def test_a_callback_that_sets_its_own_flag_is_called_in_a_row(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume
 ) -> None:
     """
-    A chain of changes neither nests nor loses one, refreshes and flushes from inside it return, and swaps go on.
+    A callback that sets its own flag is called for each change in order, without nesting, and later swaps are applied.
     """
     depths: list[int] = []
     told: list[int] = []
@@ -771,7 +771,7 @@ def test_a_callback_that_sets_its_own_flag_is_called_in_a_row(
         depths.append(depth)
         told.append(new)
         if len(told) < length:
-            assert not flags.flush(DEADLINE_SECONDS)  # a callback cannot wait for itself, and is told so at once
+            assert not flags.flush(DEADLINE_SECONDS)  # a callback cannot wait for itself, so this returns at once
             updater.refresh()
             rate.set(new + 1)
 
@@ -793,7 +793,7 @@ def test_a_callback_may_stop_and_start_the_updater(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume
 ) -> None:
     """
-    Stopped and started again at each change, it misses none that comes after.
+    An updater that a callback stops and starts at each change applies every later change.
     """
 
     @rate.on_change

@@ -1,7 +1,7 @@
 """
-Whatever operators, writers, programs and time do to a volume and its flags, in any order, against a plain model.
+A volume and its flags agree with a simple model after any series of publications, crashes, overrides and restarts.
 
-Time is the machine's own: an override expires when a rule says so.
+The clock of the registry moves only in a rule, so that overrides expire exactly then.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DEADLINE_SECONDS = 10.0
-"""How long the flags may take to be what the model says."""
+"""The time in which the flags must agree with the model."""
 
 DYNAMIC = ("a", "b", "c")
 STATIC = "s"
@@ -60,7 +60,7 @@ overrides = st.dictionaries(st.sampled_from(DYNAMIC), st.tuples(numbers, lives),
 
 class Clock:
     """
-    What the registry takes for the time; it stands still until it is moved.
+    The clock of the registry, which stands still until a rule moves it.
     """
 
     def __init__(self) -> None:
@@ -77,17 +77,17 @@ CLOCK = Clock()
 
 class Model:
     """
-    What each flag must be, in as few words as possible.
+    The expected value of each flag.
 
     Attributes:
         on_missing: The updater's option.
-        sides: What is published, by where the parent's link may lead; None where there is no directory.
-        side: Where that link leads.
-        taken: The texts of the last look that counted; None before the first.
-        good: The last good value of each key that is there.
-        static: What was good when the registry was frozen.
-        overrides: Their values, and when they expire.
-        healthy: Whether the last look found what it should.
+        sides: The published set of each side, to which the parent's link may lead; None if the side has no directory.
+        side: The side to which the link leads.
+        taken: The texts of the last look that was applied; None before the first.
+        good: The last good value of each key that exists.
+        static: The good values of static flags when the registry was frozen.
+        overrides: The values of overrides, and when they expire.
+        healthy: Whether the last look found a set that counts.
     """
 
     def __init__(self, on_missing: str) -> None:
@@ -102,7 +102,7 @@ class Model:
 
     def look(self) -> None:
         """
-        Read what is published now.
+        Read the set that is published now.
         """
         found = self.sides[self.side]
         keeps = self.on_missing == "keep" and self.taken
@@ -117,13 +117,13 @@ class Model:
 
     def freeze(self) -> None:
         """
-        Settle the static flags.
+        Fix the values of the static flags.
         """
         self.static = {name: value for name, value in self.good.items() if name == STATIC}
 
     def layers(self, name: str) -> list[tuple[str, int]]:
         """
-        List what a flag's layers hold, the winner first.
+        Return what a flag's layers hold, the winner first.
         """
         source = self.static if name == STATIC else self.good
         return [
@@ -142,7 +142,7 @@ class Model:
 
 class Machine(RuleBasedStateMachine):
     """
-    A program with four flags, whose volume lies behind a link that may lead elsewhere.
+    A program with four flags, whose volume is behind a link that may lead to another directory.
     """
 
     @initialize(on_missing=st.sampled_from(["keep", "reset"]), legacy=st.booleans(), first=st.none() | good_sets)
@@ -203,7 +203,7 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def remove_the_directory(self) -> None:
         if self._volume.path.exists():
-            # In one step: a set that is deleted file by file where it stands is, each time, a smaller set.
+            # In one step: deleting file by file would publish a smaller set each time.
             self._volume.path.rename(self.root / f"removed {next(self.graves)}")
         self.model.sides[self.model.side] = None
         self._settle()
@@ -260,7 +260,7 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def let_time_pass(self) -> None:
         CLOCK.now += STEP_SECONDS
-        self.tick.set(self.tick.get() + 1)  # any commit makes the expiry thread ask what time it is
+        self.tick.set(self.tick.get() + 1)  # any commit makes the expiry thread look at the clock
         self.model.overrides = {
             name: (value, moment)
             for name, (value, moment) in self.model.overrides.items()
@@ -305,7 +305,7 @@ class Machine(RuleBasedStateMachine):
 
     def _settle(self) -> None:
         """
-        Wait until a running updater has seen what is there; a stopped one changes nothing.
+        Wait until a running updater has applied what is published; a stopped updater changes nothing.
         """
         if self.running:
             self.model.look()
@@ -351,7 +351,7 @@ def test_flags_are_what_a_model_says_after_any_series_of_events(
     )
     deadline = time.monotonic() + torture_seconds
     while True:
-        # A class of its own for each seed, which Hypothesis takes from the class.
+        # Hypothesis takes the seed from the class, so each seed needs a class of its own.
         seeded = hypothesis.seed(rng.getrandbits(64))(type("Seeded", (Machine,), {}))
         run_state_machine_as_test(seeded, settings=chosen)
         if time.monotonic() > deadline:

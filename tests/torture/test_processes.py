@@ -1,7 +1,7 @@
 """
-Processes of all sorts around a running updater: forked, spawned, served by, killed, and ended at any moment.
+Processes that are forked, spawned, killed or ended at any moment follow a volume and leave nothing behind.
 
-Nothing here waits for the periodic check: what no event tells would be missed, and the test fail.
+The periodic check never runs here, so a change without an event would be missed and fail the test.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 
 NO_RESYNC = 3600.0
-"""The interval of a periodic check that never comes, so that events must tell all."""
+"""The interval of a periodic check that never comes, so that every change must come by events."""
 
 DESCRIPTORS = "/proc/self/fd"
-"""Where Linux lists the open descriptors."""
+"""The directory in which Linux lists the open descriptors."""
 
 LAST = -1
-"""The value with which a storm ends."""
+"""The last value of a storm."""
 
 
 @pytest.fixture(name="rate")
@@ -65,13 +65,13 @@ def _shows(updater: Updater, value: int) -> bool:
 
 
 FATES = ("exit", "kill", "stop", "follow")
-"""What becomes of a child: it ends, is killed or stops following amid the storm, or it sees its end."""
+"""What a child does: it exits, is killed or stops its updater during the storm, or follows to the end."""
 
 READING = 3
-"""How many descriptors the reading that a fork came amid may leave open in the child: directory, listing and file."""
+"""How many descriptors a read that a fork interrupted may leave open in the child: directory, listing and file."""
 
 FOLLOWERS = 10
-"""How many children may go on to the end at once: more only take the processor from each other."""
+"""How many children may follow to the end at once; more would only compete for the processor."""
 
 
 @needs_fork
@@ -83,7 +83,7 @@ def test_children_that_end_amid_a_storm_hurt_nobody(
     torture_seconds: float,
 ) -> None:
     """
-    Forked again and again while swaps go on, parent and surviving children arrive at the last value by events alone.
+    A parent that forks during a storm, and the children that survive, reach the last value by events alone.
     """
     with (
         contextlib.closing(Gate()) as gate,
@@ -136,9 +136,9 @@ def _meet(fate: str, moment: float, updater: Updater, expected: tuple[int, int],
 
 def _held() -> tuple[int, int]:
     """
-    Count the descriptors of this process, and the threads that dflag has started in it.
+    Return the number of descriptors of this process, and of the threads that dflag started in it.
 
-    Others may be left from tests before, and none of them is in a child.
+    Other threads may be left from earlier tests; none of them exists in a child.
     """
     threads = sum(thread.name.startswith("dflag-") for thread in threading.enumerate())
     return len(os.listdir(DESCRIPTORS)) if os.path.isdir(DESCRIPTORS) else 0, threads
@@ -169,7 +169,7 @@ assert os.waitpid(child, 0)[1] == 0
 @pytest.mark.parametrize("warnings", ["default", "error"])
 def test_a_fork_takes_place_where_it_is_warned_of(published: ConfigMapVolume, warnings: str) -> None:
     """
-    From Python 3.12 on a fork beside threads is deprecated; also where warnings are errors both sides run and follow.
+    A fork next to threads works, also where Python 3.12 and later warn of it and warnings are errors.
     """
     result = run_python(FORK, published.path, warnings=warnings)
 
@@ -184,7 +184,7 @@ def test_nothing_of_ours_is_left_in_a_program_started_with_preexec_fn(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], published: ConfigMapVolume
 ) -> None:
     """
-    ``preexec_fn`` runs the hooks of a fork in a process that is replaced at once; nothing of ours is left in it.
+    A program started with `preexec_fn`, which runs the fork hooks, inherits no descriptor of inotify from dflag.
     """
     listing = f"import os; print(sorted(os.readlink(f'{DESCRIPTORS}/{{n}}') for n in os.listdir('{DESCRIPTORS}')[:-1]))"
     with Updater.setup(flags, published.path, resync_seconds=NO_RESYNC) as updater:
@@ -240,7 +240,7 @@ if __name__ == "__main__":
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_workers_of_multiprocessing_follow(published: ConfigMapVolume, tmp_path: Path, method: str) -> None:
     """
-    Forked workers go on with the updater they inherit, spawned ones with that of the module they import again.
+    Forked workers continue with the inherited updater; spawned workers use the updater of the module they import.
     """
     import multiprocessing
 
@@ -262,7 +262,7 @@ def test_workers_of_multiprocessing_follow(published: ConfigMapVolume, tmp_path:
 
 def _environment(**variables: object) -> Mapping[str, str]:
     """
-    Return the environment of a program that imports the same dflag as this one.
+    Return an environment in which a program imports the same dflag as this one.
     """
     import dflag
 
@@ -304,12 +304,12 @@ SERVERS = {
     "gunicorn with gevent": "gunicorn --preload --worker-class gevent --workers 2 --bind fd://{} application:wsgi",
     "uvicorn": "uvicorn --lifespan off --workers 2 --fd {} application:asgi",
 }
-"""Each serves on a descriptor that is bound and listening already: nobody has to guess a free port, nor when it is."""
+"""Each command serves on a descriptor that already listens, so that no test must guess a free port or wait for it."""
 
 
 class Server:
     """
-    A server with two workers, each of which tells who it is and what it sees.
+    A server with two workers, each of which answers with its process id and what it sees.
     """
 
     def __init__(self, command: str, directory: Path, volume: ConfigMapVolume) -> None:
@@ -332,7 +332,7 @@ class Server:
 
     def __exit__(self, *_: object) -> None:
         if self._process.poll() is None:
-            # Its workers end when they find that they are orphans; they must not outlive a test that failed.
+            # The workers end when they find that they are orphans; they must not outlive a failed test.
             self._process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(DEADLINE_SECONDS)
@@ -341,13 +341,13 @@ class Server:
 
     def log(self) -> str:
         """
-        Return what it has printed.
+        Return what the server has printed.
         """
         return self._log.read_text()
 
     def workers(self, value: int, *, count: int = 2) -> set[int]:
         """
-        Return the process ids of the workers that see the value and were told of it; wait until there are as many.
+        Return the ids of the workers that have the value and whose callback ran; wait until there are *count* of them.
         """
         seen: set[int] = set()
 
@@ -363,7 +363,7 @@ class Server:
 
     def terminate(self) -> int:
         """
-        Ask the master to end, and give its status.
+        Ask the master to end, and return its status.
         """
         self._process.terminate()
         return self._process.wait(DEADLINE_SECONDS)
@@ -384,7 +384,7 @@ class Server:
 @pytest.mark.parametrize("name", SERVERS)
 def test_every_worker_of_a_server_follows(published: ConfigMapVolume, tmp_path: Path, name: str) -> None:
     """
-    Values and callbacks come to all workers, one that was killed is replaced by one that follows, and all end well.
+    All workers get values and callbacks, a killed worker is replaced by one that follows, and the server ends cleanly.
     """
     for module in {"gunicorn", "gevent", "uvicorn"} & set(name.split()):
         pytest.importorskip(module)
@@ -421,9 +421,9 @@ def _is_alive(pid: int) -> bool:
 
 @pytest.fixture(name="new_loop", params=["asyncio", "uvloop"], scope="module")
 def _new_loop(request: pytest.FixtureRequest) -> Callable[[], asyncio.AbstractEventLoop]:
-    """Return what makes an event loop of each kind; uvloop does not exist for Windows."""
+    """Return a function that makes an event loop of each kind; uvloop does not exist for Windows."""
     new_loop: Callable[[], asyncio.AbstractEventLoop] = pytest.importorskip(request.param).new_event_loop
-    # The first loop of uvloop opens descriptors for all those to come.
+    # The first loop of uvloop opens descriptors for all later ones.
     new_loop().close()
     return new_loop
 
@@ -435,7 +435,7 @@ def test_a_server_on_an_event_loop_sees_and_hears_every_change(
     new_loop: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:
     """
-    In one process with uvicorn, its answers, coroutine callbacks and ``changes()`` agree, in order, on its own loop.
+    The answers of uvicorn, coroutine callbacks and `changes()` agree on each change, in order, on the loop of uvicorn.
     """
     import uvicorn
 
@@ -494,7 +494,7 @@ def test_a_loop_that_stops_amid_a_storm_loses_only_its_own_callbacks(
     new_loop: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:
     """
-    A loop closed with calls under way and to come holds up neither values nor the callbacks that need no loop.
+    A loop that is closed with pending calls delays neither values nor the callbacks that need no loop.
     """
     plain: list[int] = []
 
@@ -513,9 +513,9 @@ def test_a_loop_that_stops_amid_a_storm_loses_only_its_own_callbacks(
 
     with Updater.setup(flags, published.path, resync_seconds=NO_RESYNC) as updater:
         assert flags.flush(DEADLINE_SECONDS)
-        # Closed as it is: what would cancel the calls under way is left out.
+        # Closed without cancelling the pending calls.
         with contextlib.closing(new_loop()) as loop:
-            # The calls left under way complain when they are collected, amid whatever test that is.
+            # The pending calls complain when they are collected, which may be during another test.
             loop.set_exception_handler(lambda _loop, _context: None)
             loop.run_until_complete(leave())
         for value in range(3, 20):
@@ -551,7 +551,7 @@ def test_programs_that_end_at_any_moment_of_a_storm_say_nothing(
     published: ConfigMapVolume, rng: random.Random, how: str
 ) -> None:
     """
-    Whatever each updater is doing just then, the interpreter exits at once with status 0 and no output.
+    A program that ends at any moment of a storm exits within 3 s, with status 0 and no output.
     """
     moments = [rng.uniform(0, 0.1) for _ in range(6)]
     done = threading.Event()
@@ -576,7 +576,7 @@ def test_programs_that_end_at_any_moment_of_a_storm_say_nothing(
 
 def _run_until(moment: float, volume: ConfigMapVolume, how: str) -> tuple[int, str, float]:
     """
-    Run the program, let it end at the moment, and give its status, what it said, and how long the end took.
+    Run the program, end it at the moment, and return its status, its error output, and how long the end took.
     """
     waits = moment if how == "by itself" else 3600
     command = [sys.executable, "-W", "error", "-c", PROGRAM, os.fspath(volume.path), str(waits)]

@@ -1,7 +1,7 @@
 """
-A writer that hardly rests, in a process of its own, and what readers of all sorts see meanwhile.
+Readers of all kinds see complete and ever newer sets while a writer in another process publishes without pause.
 
-Nothing here waits for the periodic check: what no event tells would be missed, and the test fail.
+The periodic check never runs in most tests, so a change without an event would be missed and fail the test.
 """
 
 from __future__ import annotations
@@ -32,33 +32,33 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DEADLINE_SECONDS = 10.0
-"""What nothing here may take once the writer rests, on the slowest machine."""
+"""The time in which everything must be done once the writer rests, on the slowest machine."""
 
 NO_RESYNC = 3600.0
-"""The interval of a periodic check that never comes, so that events must tell all."""
+"""The interval of a periodic check that never comes, so that every change must come by events."""
 
 SWITCH_SECONDS = 1e-5
-"""How often threads change places: as often as they can, or a commit would hardly ever be met half done."""
+"""The switch interval of threads: as short as possible, or readers would seldom meet a half-done commit."""
 
 STORM = 3
-"""How many publications make a storm at least, however slow the machine."""
+"""The least number of publications in a storm, however slow the machine."""
 
 START_SECONDS = 0.001
-"""About what starting takes, so that a random moment within it may be before, amid or after."""
+"""Roughly the duration of a start, so that a random moment within it may be before, during or after."""
 
 BYTES_PER_RELOAD = 12
 """
-What memory may grow by with each reload, on average: less than the smallest object, of 16 bytes.
-What is not in proportion is caches that fill once.
+The average growth of memory per reload that is allowed: less than the smallest object, of 16 bytes.
+Caches that fill once do not grow in proportion.
 """
 
 DESCRIPTORS = "/proc/self/fd"
-"""Where Linux lists the open descriptors."""
+"""The directory in which Linux lists the open descriptors."""
 
 
 def generation_set(generation: int, count: int) -> dict[str, str]:
     """
-    Return the set of a generation: each value names it, and which third of the inner keys is left out tells it too.
+    Return the set of a generation: its number is every value, and decides which third of the inner keys is missing.
     """
     return {
         f"f{number:04}": str(generation)
@@ -89,7 +89,7 @@ for line in sys.stdin:
 
 class Writer:
     """
-    A process that publishes generation after generation.
+    A process that publishes one generation after another.
     """
 
     def __init__(self, path: Path, count: int, rng: random.Random) -> None:
@@ -98,7 +98,7 @@ class Writer:
 
     def begin(self, first: int, least: int = 1, seconds: float = 0.0, gaps: Sequence[float] = (0.0,)) -> None:
         """
-        Publish from generation *first* on, at least so many and for so long, with one of these rests before each.
+        Publish from generation *first* on, at least *least* sets and for *seconds*, each after one of the *gaps*.
         """
         assert self._process.stdin
         self._process.stdin.write(" ".join(map(str, (first, least, seconds, *gaps))) + "\n")
@@ -106,7 +106,7 @@ class Writer:
 
     def end(self) -> int:
         """
-        Wait until it rests, and give the generation that was published last.
+        Wait until the writer rests, and return the generation that was published last.
         """
         assert self._process.stdout
         return int(self._process.stdout.readline())
@@ -120,7 +120,7 @@ class Writer:
 
 class Readers:
     """
-    Threads that read in every way there is, and note what they should not have seen.
+    Threads that read in every possible way, and record what they should not have seen.
     """
 
     def __init__(self, flags: dflag.FlagRegistry, handles: Sequence[dflag.Flag[int]]) -> None:
@@ -165,12 +165,12 @@ class Readers:
         latest = 0
         while True:
             for _ in range(10):
-                # One commit holds both, so a thread that has seen the first one's new value sees the last one's too.
+                # One commit holds both, so a thread that has read the first flag's new value reads the last flag's too.
                 earlier, later = first.get(), last.get()
                 if not latest <= earlier <= later:
                     self.faults.append(("get", latest, earlier, later))
                 latest = later
-            # The newest snapshot is of the same commit, too.
+            # The newest snapshot belongs to the same commit.
             if self._flags.snapshot()[last] > last.get():
                 self.faults.append("get behind snapshot")
             yield
@@ -206,7 +206,7 @@ class Readers:
 @pytest.fixture(name="_busy_switching")
 def _switching() -> Iterator[None]:
     """
-    Let threads change places as often as they can.
+    Let threads switch as often as possible.
     """
     interval = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_SECONDS)
@@ -229,7 +229,7 @@ def test_a_storm_tears_nothing_and_ends_on_the_last_set(
     gaps: Sequence[float],
 ) -> None:
     """
-    No reader meets a mix or an older set, callbacks are told each step from where the last one ended, none is missed.
+    No reader sees a mixed or older set, and callbacks get each change from the last value on, up to the final set.
     """
     handles = _declare(flags, count)
     told: dict[str, list[tuple[int, int]]] = {}
@@ -259,7 +259,7 @@ def test_a_publication_at_any_moment_of_a_start_is_seen(
     flags: dflag.FlagRegistry, volume: ConfigMapVolume, rng: random.Random, torture_seconds: float
 ) -> None:
     """
-    Whether it comes before, while or after the watch is armed, an updater that starts shows it without a check.
+    A publication before, during or after the start of an updater is applied without a periodic check.
     """
     _declare(flags, 2)
     volume.write(generation_set(0, 2))
@@ -282,7 +282,7 @@ def test_a_new_directory_at_any_moment_is_seen(
     flags: dflag.FlagRegistry, tmp_path: Path, rng: random.Random, torture_seconds: float
 ) -> None:
     """
-    A directory that is replaced while its predecessor is being watched anew shows its last publication without a check.
+    The last set of a directory that replaces the watched one is applied, at whatever moment it is published.
     """
     _declare(flags, 2)
     volume = ConfigMapVolume(tmp_path / "config")
@@ -314,9 +314,9 @@ def test_thousands_of_reloads_leave_nothing_behind(
     torture_long: bool,
 ) -> None:
     """
-    Descriptors, threads and memory are the same after them, with callbacks, pins, rejections and unknown names.
+    After thousands of reloads with callbacks, pins and rejections, descriptors, threads and memory have not grown.
     """
-    caplog.set_level(logging.CRITICAL, "dflag")  # pytest keeps every record, which would be the growth
+    caplog.set_level(logging.CRITICAL, "dflag")  # otherwise pytest would keep every record, and memory would grow
     handles = _declare(flags, 4)
     handles[1].validator(_refuse_odd)
     told: list[int] = []
@@ -333,7 +333,7 @@ def test_thousands_of_reloads_leave_nothing_behind(
             with flags.pinned():
                 updater.refresh()
             assert handles[0].get() == generation
-            if generation == 200:  # what is bounded is full: the history, the caches, what was logged
+            if generation == 200:  # everything bounded is full: the history, the caches, the logged messages
                 before = _usage(flags)
         after = _usage(flags)
 
@@ -347,7 +347,7 @@ def test_replacing_the_directory_leaves_nothing_behind(
     flags: dflag.FlagRegistry, tmp_path: Path, torture_long: bool
 ) -> None:
     """
-    Watching one directory after another under the same path, and none at times, opens no more descriptors.
+    Replacing the watched directory again and again leaves no open descriptor and no thread.
     """
     _declare(flags, 2)
     volume = ConfigMapVolume(tmp_path / "config")
@@ -394,7 +394,7 @@ def _eventually(condition: Callable[[], bool]) -> bool:
 
 def _open_things() -> tuple[int, int]:
     """
-    Count the open descriptors, where they can be listed, and the threads.
+    Return the number of open descriptors, if they can be listed, and of threads.
     """
     descriptors = len(os.listdir(DESCRIPTORS)) if os.path.isdir(DESCRIPTORS) else 0
     return descriptors, threading.active_count()

@@ -1,5 +1,5 @@
 """
-Readers of the first and the last of many flags that are always committed together.
+Threads read and write many flags during commits without torn reads, lost values or deadlocks.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ READERS = 2
 
 def test_no_reader_sees_an_older_value_after_a_new_one(flags: dflag.FlagRegistry, torture_seconds: float) -> None:
     """
-    A thread that has read one new value of a revision reads no older value of another flag.
+    A thread that has read the new value of one flag never reads an older value of another flag of that commit.
     """
     declared = [flags.dyn_int(f"f{number:03}", 0) for number in range(FLAGS)]
     first, last = declared[0], declared[-1]
@@ -56,7 +56,7 @@ def test_two_threads_that_write_lose_no_value_and_meet_no_error(
     flags: dflag.FlagRegistry, torture_seconds: float
 ) -> None:
     """
-    Each commits as often as it can; the one that was second works its change out again.
+    Two threads that set different flags as fast as they can lose no change and see no error.
     """
     declared = [flags.dyn_int(f"f{number}", 0) for number in range(READERS)]
     deadline = time.monotonic() + torture_seconds
@@ -81,7 +81,7 @@ def test_two_threads_that_write_lose_no_value_and_meet_no_error(
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_commits_beside_bindings_and_forks_go_on(flags: dflag.FlagRegistry, torture_seconds: float) -> None:
     """
-    What takes the locks of several registries, or of all, waits for a commit and not the commit for it.
+    Commits, bindings and forks in several threads do not wait for each other's locks forever.
     """
     rate = flags.dyn_int("rate", 0)
     over = threading.Event()

@@ -1,5 +1,5 @@
 """
-The kubelet's writer frozen, crashed, or moving on, at each of its steps: readers see the old set or the new one.
+Readers see the old set or the new one when the kubelet's writer freezes, crashes or continues at any of its steps.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DEADLINE_SECONDS = 10.0
-"""What nothing here may take, on the slowest machine."""
+"""The time in which everything must be done, on the slowest machine."""
 
 SWAP = "rename ..data_tmp"
-"""The step that publishes."""
+"""The step that publishes the set."""
 
 NAMES = ("a", "b", "c", "d")
 
@@ -61,7 +61,7 @@ def test_a_writer_frozen_at_any_step_shows_old_or_new(
     flags: dflag.FlagRegistry, tmp_path: Path, caplog: pytest.LogCaptureFixture, shape: str, *, legacy: bool
 ) -> None:
     """
-    V3, V5, V6, V9, V46: until the swap all shows the old set, from then on the new one; nothing is logged or counted.
+    V3, V5, V6, V9, V46: readers see the old set until the swap, then the new one; no warning or error is reported.
     """
     old, new = SHAPES[shape]
     volume = ConfigMapVolume(tmp_path, legacy=legacy)
@@ -92,7 +92,7 @@ def test_a_writer_frozen_at_any_step_shows_old_or_new(
 @both_orders
 def test_a_writer_that_crashed_at_any_step_is_recovered_from(tmp_path: Path, shape: str, *, legacy: bool) -> None:
     """
-    V13, V14: what a crash leaves is the old set or the new one, and the next healthy publication is followed.
+    V13, V14: after a crash at any step readers see the old set or the new one, and the next publication is applied.
     """
     old, new = SHAPES[shape]
     for count in itertools.count(1):
@@ -119,7 +119,7 @@ def test_a_writer_that_moves_on_amid_a_reading_tears_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: str, *, legacy: bool
 ) -> None:
     """
-    Whichever steps the writer takes between two system calls of a reading, the reading is one complete set.
+    A reading is one complete set, whichever steps the writer takes between two of its system calls.
     """
     old, new = SHAPES[shape]
     whole = [{key: raw.encode() for key, raw in values.items()} for values in (old, new)]
@@ -141,7 +141,7 @@ def test_a_writer_that_crashes_again_and_again_is_followed(
     flags: dflag.FlagRegistry, tmp_path: Path, rng: random.Random, torture_seconds: float
 ) -> None:
     """
-    Over any series of publications and crashes in any order of links, what shows is what was published last.
+    After any series of publications and crashes, with links in either order, the flags have the last published set.
     """
     published: Set = {"a": "0"}
     ConfigMapVolume(tmp_path).write(published)
@@ -176,7 +176,7 @@ def _shown(flags: dflag.FlagRegistry) -> dict[str, int]:
 
 def _shown_afresh(path: Path) -> dict[str, int]:
     """
-    Start a program on the volume as it is.
+    Return the values that a program sees when it starts on the volume as it is.
     """
     flags = _registry()
     Updater(flags, path).initialize()
@@ -194,14 +194,14 @@ def _noting(told: list[tuple[str, int, int]], name: str) -> Callable[[int, int],
 
 def _crash(volume: ConfigMapVolume, values: Set, count: int) -> list[str]:
     """
-    Let a writer die after so many steps, and say which they were.
+    Take so many steps of a writer, and return the steps that it took.
     """
     return list(itertools.islice(volume.steps(values), count))
 
 
 def _restart_writer(volume: ConfigMapVolume) -> None:
     """
-    Remove what keeps the next writer from publishing, as an operator must.
+    Remove the link that keeps the next writer from publishing, as an operator must.
     """
     leftover = volume.path / "..data_tmp"
     if leftover.is_symlink():
@@ -218,7 +218,7 @@ def _published(path: Path, values: Set, legacy: bool) -> ConfigMapVolume:
 
 def _interrupt_at_system_call(patch: pytest.MonkeyPatch, number: int, interrupt: Callable[[], object]) -> list[str]:
     """
-    Run something just before a reading's system call of this number; all its calls are listed in what is returned.
+    Run *interrupt* just before the reading's system call of this number, and return a list that collects all its calls.
     """
     made: list[str] = []
     busy = False
@@ -229,7 +229,7 @@ def _interrupt_at_system_call(patch: pytest.MonkeyPatch, number: int, interrupt:
             if not busy:
                 made.append(name)
                 if len(made) == number:
-                    busy = True  # what the writer calls is not counted
+                    busy = True  # the writer's own calls are not counted
                     interrupt()
                     busy = False
             return function(*arguments, **options)
