@@ -1,5 +1,5 @@
 """
-The manual and the code are written in plain technical English: words that nobody would say aloud do not come back.
+The manual and the code use plain technical English, without the words listed here.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ ODD = re.compile(
     r"\b(whoever|to be had|(?:is|are) told of|of now|let be|so much as|gives? way|haste|errand|ledger|for want of)\b",
     re.IGNORECASE,
 )
-"""Old or rare turns of speech; each has a plain one."""
+"""Old or rare turns of speech; each has a plain equivalent."""
 
 FIRST_WORDS = {"Give", "Gives", "Say", "Says", "Tell", "Tells"}
-"""What a docstring does not begin with: a function returns, raises or waits."""
+"""Words with which a docstring does not begin; a function returns, raises or waits."""
 
 
 SHARED_NAMES = {"PinMiddleware"}
-"""Each framework has one of its own."""
+"""The classes of which each framework has its own."""
 
 
 @pytest.mark.parametrize("path", [*PAGES, *MODULES], ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_no_turn_of_speech_is_odd(path: Path) -> None:
-    """A page or a module has none of these words, in texts, docstrings, comments and messages."""
+    """No page or module has one of the words of `ODD`, in text, docstrings, comments or messages."""
     found = [
         (number, odd[0])
         for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
