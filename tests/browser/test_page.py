@@ -541,7 +541,7 @@ def test_process_that_ends(workers: Workers, open_page: OpenPage) -> None:
 
 
 def test_reads_are_counted_for_a_minute(flags: dflag.FlagRegistry, settable: Page) -> None:
-    """The button counts which flags are read, and lists those that are not; without a token it asks for one."""
+    """The button counts the flags that are read and lists the others; without a token it says how to give one."""
     settable.get_by_role("button", name="Count reads for 60 s").click()
     settable.wait_for_function("() => document.querySelector('#reads').textContent.startsWith('Set a flag first')")
     form = unfold(settable, "rate_limit").locator("form")
@@ -741,7 +741,7 @@ def test_keyboard_alone(flags: dflag.FlagRegistry, serve: Serve, open_page: Open
     keys.press("Enter")
     assert page.evaluate("document.activeElement.getAttribute('aria-expanded')") == "true"
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
-    for _ in range(20):  # past the buttons that copy
+    for _ in range(20):  # past the copy buttons
         keys.press("Tab")
         if page.evaluate("document.activeElement.labels?.[0]?.textContent") == "Value":
             break

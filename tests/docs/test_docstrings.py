@@ -1,5 +1,5 @@
 """
-The examples in docstrings run.
+The examples in docstrings run and print what they show.
 """
 
 from __future__ import annotations

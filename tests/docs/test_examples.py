@@ -1,5 +1,5 @@
 """
-The examples do what their README says.
+The examples work as their README describes.
 """
 
 from __future__ import annotations

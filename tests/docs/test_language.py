@@ -40,7 +40,7 @@ def test_no_turn_of_speech_is_odd(path: Path) -> None:
 
 
 def test_docstrings_begin_with_what_a_function_does() -> None:
-    """They say "Return" and "Raise"."""
+    """No docstring begins with a word of `FIRST_WORDS`, such as "Give" or "Say"."""
     odd = []
     for path in MODULES:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
@@ -52,7 +52,7 @@ def test_docstrings_begin_with_what_a_function_does() -> None:
 
 
 def test_no_two_classes_have_one_name() -> None:
-    """Of those that modules may share; the middleware of each framework is called as the framework has it."""
+    """No two public classes have the same name, except those of `SHARED_NAMES`."""
     places: dict[str, list[str]] = {}
     for path in MODULES:
         for node in ast.parse(path.read_text("utf-8")).body:

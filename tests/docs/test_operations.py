@@ -146,7 +146,7 @@ def _last_error(source: Any, *, damage: Any = None) -> str:
     updater.initialize()
     if damage is not None:
         damage()
-    with contextlib.suppress(dflag.SourceError):  # where there never was a value
+    with contextlib.suppress(dflag.SourceError):  # raised if the source never had a value
         updater.refresh()
     (status,) = updater.status().sources
     assert not status.healthy

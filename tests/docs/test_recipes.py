@@ -248,7 +248,7 @@ def test_each_worker_of_a_server_follows(name: str, volume: ConfigMapVolume, tmp
         refused = 'dflag_rejected_values{flag="discount"'
         assert eventually(lambda: refused in server.get("metrics/")[1])
         assert server.get("healthz")[0] == 200
-        for bad in ("many", "most"):  # logging is configured, or only the first warning would show
+        for bad in ("many", "most"):  # without configured logging only the first warning would show
             volume.write({"discount": bad})
             assert eventually(lambda text=f"got {bad!r}": text in server.log.read_text()), server.log.read_text()
     finally:
@@ -303,7 +303,7 @@ def test_program_runs(recipe: str, volume: ConfigMapVolume, tmp_path: Path) -> N
             listing = json.load(answer)
         assert listing["updater"]["state"] == "running"
         assert {flag["name"]: flag["origin"] for flag in listing["flags"]}[name] == str(volume.path)
-        for bad in ("bad", "worse"):  # logging is configured, or only the first warning would show
+        for bad in ("bad", "worse"):  # without configured logging only the first warning would show
             volume.write({name: bad})
             assert eventually(lambda text=f"got {bad!r}": text in log.read_text()), log.read_text()
         if recipe != "celery_shop":  # its worker takes five seconds to end

@@ -135,7 +135,7 @@ def test_tutorial_can_be_followed(reader: Reader) -> None:
     assert len(steps) == text.count("```console") + text.count("```text")
     for step in steps:
         if step["service"] is None:
-            shown = r" .*\n".join(map(re.escape, step["output"].split(" ...\n")))  # how long it takes differs
+            shown = r" .*\n".join(map(re.escape, step["output"].split(" ...\n")))  # durations differ
             assert re.fullmatch(shown, reader.run(step["command"])), step["command"]
             continue
         if step["command"]:

@@ -1,5 +1,5 @@
 """
-The bill of materials in the wheel (PEP 770).
+The wheel holds a valid and complete bill of materials (PEP 770).
 """
 
 from __future__ import annotations

@@ -303,7 +303,7 @@ def test_counts_that_multiply_beyond_a_thousand_are_left_out(pattern: str, is_re
     """
     flag = dflag.FlagRegistry().dyn_string(
         "s", "a", validator=validators.not_empty()
-    )  # so that its pipeline is its own
+    )  # so that the flag has a pipeline of its own
     pipeline_of(flag).validators = (validators.matches(pattern),)
     assert len(_cel.demands_of(flag).conditions) == is_read
     if is_read:
