@@ -197,21 +197,21 @@ def app(environ, start_response):
 
 
 def test_forked_children_are_put_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A child begins to count at zero and is added; when it has ended, its counters stay and its gauges go."""
+    """The counters of a child start at zero and are added; when the child has ended, they stay, and its gauges go."""
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     done = run_python(FORKS, warnings="ignore")
     assert done.returncode == 0, done.stderr
 
 
 def test_process_that_has_not_started_its_updater(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The gauges of a master whose workers start the updater, each by itself, do not count beside those of a worker."""
+    """The gauges of a master that has not started its updater do not count when a worker has started its own."""
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     done = run_python(STARTS_IN_CHILD, warnings="ignore")
     assert done.returncode == 0, done.stderr
 
 
 def test_counters_go_on_across_starts_and_forks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each process adds what its own updaters have counted, one after the other, and the sum never shrinks."""
+    """The sum of errors counts all updaters, replaced ones and those of forked children included, and never shrinks."""
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     done = run_python(RESTARTS, warnings="ignore")
     assert done.returncode == 0, done.stderr
@@ -226,7 +226,7 @@ class Gunicorn:
         shared = tmp_path / "shared"
         shared.mkdir()
         (tmp_path / "shop_app.py").write_text(APP, encoding="utf-8")
-        # A worker that is told to end while it starts misses that, and is killed after the graceful timeout.
+        # A worker that is asked to end while it starts misses the signal, and is killed after the graceful timeout.
         options = ["--workers=2", "--bind=127.0.0.1:0", "--graceful-timeout=1", *arguments]
         command = [sys.executable, "-m", "gunicorn", *options, "shop_app:app"]
         environment = {"PROMETHEUS_MULTIPROC_DIR": str(shared), "CONFIG_DIR": str(config), "PYTHONWARNINGS": "ignore"}
@@ -258,20 +258,20 @@ class Gunicorn:
         return match[1]
 
     def get(self, path: str) -> str:
-        """Ask one of the workers."""
+        """Return what one of the workers answers."""
         with urllib.request.urlopen(self.url + path, timeout=DEADLINE_SECONDS) as answer:  # noqa: S310 - its own url
             text: str = answer.read().decode()
         return text
 
     def sample(self, name: str) -> float | None:
-        """Scrape, and give the one sample of a metric."""
+        """Scrape one of the workers and return the one sample of a metric, or None."""
         families = text_string_to_metric_families(self.get("/metrics"))
         found = [sample.value for family in families for sample in family.samples if sample.name == name]
         assert len(found) <= 1
         return found[0] if found else None
 
     def stop(self) -> None:
-        """End it."""
+        """Terminate the server and wait until it has ended."""
         self.process.terminate()
         try:
             self.process.wait(DEADLINE_SECONDS)
@@ -287,11 +287,11 @@ class Gunicorn:
 def test_gunicorn_workers_are_put_together(
     tmp_path: Path, volume: ConfigMapVolume, arguments: list[str], processes: int
 ) -> None:
-    """Whichever worker answers tells of all, the preloading master too; a worker that ends takes no count along."""
+    """Every worker's metrics count all processes, the preloading master too, and keep the counts of a killed worker."""
     volume.write({"rate": "5"})
     server = Gunicorn(tmp_path, volume.path, *arguments)
     try:
-        # A process that was forked from the master has taken nothing in itself.
+        # A process that was forked from the master has applied no values itself yet.
         assert eventually(lambda: server.sample("dflag_running") == 1)
         assert server.sample("dflag_rejected_values") is None
         assert eventually(lambda: len(list((tmp_path / "shared").glob("dflag_*.json"))) == processes)

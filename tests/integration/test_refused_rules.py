@@ -1,5 +1,5 @@
 """
-Rules that registry validators refuse: they are tried again whenever another value may have changed that.
+Rules that registry validators refuse: they are tried again after each commit that may make them acceptable.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ RULE = "- {name: low, set: {hi: 5}}"
 
 
 class Bounds:
-    """Two flags and the validator over both, which counts its calls and words each refusal otherwise."""
+    """Three flags and a validator of `lo` and `hi`, which counts its calls and gives each refusal another text."""
 
     def __init__(self, flags: dflag.FlagRegistry) -> None:
         self.flags = flags
@@ -58,7 +58,7 @@ def state(updater: dflag.Updater | SteppedUpdater, name: str = "low") -> str:
 
 
 def test_a_rule_comes_into_force_when_another_source_allows_it(bounds: Bounds) -> None:
-    """Without a new text of its own, and in an updater that nobody asks to refresh."""
+    """A refused rule comes into force, without a new text or a refresh(), when a value of another source allows it."""
     other = MemorySource({"lo": "7"}, name="other")
     with bounds.updater(MemorySource({"_rules.yaml": RULE}, name="rules"), other) as updater:
         assert (bounds.hi.get(), state(updater)) == (10, "refused")
@@ -68,7 +68,7 @@ def test_a_rule_comes_into_force_when_another_source_allows_it(bounds: Bounds) -
 
 
 def test_a_rule_comes_into_force_when_an_override_is_dropped(bounds: Bounds) -> None:
-    """As a plain value does in the same case."""
+    """A refused rule comes into force when the override that it clashed with is reset."""
     bounds.lo.set(7)
     with bounds.updater(MemorySource({"hi": "10", "_rules.yaml": RULE})) as updater:
         assert (bounds.hi.get(), state(updater)) == (10, "refused")
@@ -77,7 +77,7 @@ def test_a_rule_comes_into_force_when_an_override_is_dropped(bounds: Bounds) -> 
 
 
 def test_an_explicit_refresh_tries_a_refused_rule_again(bounds: Bounds) -> None:
-    """Also where no thread of the updater's looks."""
+    """`refresh()` tries a refused rule again in an updater that has not been started."""
     bounds.lo.set(7)
     updater = bounds.updater(MemorySource({"_rules.yaml": RULE}))
     updater.initialize()
@@ -90,7 +90,7 @@ def test_an_explicit_refresh_tries_a_refused_rule_again(bounds: Bounds) -> None:
 def test_a_rule_that_is_refused_at_its_switch_comes_into_force_later(
     bounds: Bounds, monkeypatch: pytest.MonkeyPatch, *, atomic: bool
 ) -> None:
-    """Once what stood against it is gone, with atomic=True too."""
+    """A rule that is refused at its ``from`` comes into force when the clashing value is gone, with atomic=True too."""
     hours = [9]
     monkeypatch.setattr(CLOCK, "now", lambda: datetime(2026, 11, 28, hours[0], tzinfo=UTC))
     rules = "- {name: low, from: 2026-11-28T10:00:00Z, set: {hi: 5}}"
@@ -111,7 +111,7 @@ def test_a_rule_that_is_refused_at_its_switch_comes_into_force_later(
 def test_a_refused_rule_is_tried_once_for_each_other_commit(
     bounds: Bounds, caplog: pytest.LogCaptureFixture, rules: str
 ) -> None:
-    """The same result makes no revision, is neither logged nor counted again, and ends the tries, whatever is said."""
+    """Each commit tries a refused rule once; a repeated refusal makes no revision, log or error, whatever its text."""
     if rules == RULE:
         bounds.lo.set(7)
     steps = SteppedUpdater(bounds.flags, {"_rules.yaml": rules}, on_bad_start="skip")
@@ -126,7 +126,7 @@ def test_a_refused_rule_is_tried_once_for_each_other_commit(
             tried = bounds.number
             bounds.other.set(value)
             look()
-            assert bounds.number > tried + 1  # by the set(), and for the rule
+            assert bounds.number > tried + 1  # one call is for the set(), the others are for the rule
             tried = bounds.number
             look()
             assert bounds.number == tried
@@ -136,7 +136,7 @@ def test_a_refused_rule_is_tried_once_for_each_other_commit(
 
 
 def test_a_rule_that_is_edited_again_says_what_is_wrong_now(bounds: Bounds) -> None:
-    """Its last good text stays in force: that before a validator refused it."""
+    """The status says what is wrong with the newest text of a rule; the text before the refused one stays in force."""
     steps = SteppedUpdater(bounds.flags, {"_rules.yaml": "- {name: low, set: {hi: 9}}"})
     bounds.lo.set(7)
     steps.update({"_rules.yaml": RULE})
@@ -146,7 +146,7 @@ def test_a_rule_that_is_edited_again_says_what_is_wrong_now(bounds: Bounds) -> N
 
 
 def test_a_last_good_text_comes_back(bounds: Bounds) -> None:
-    """Where a validator has refused it for a while, beside the new text."""
+    """A rule's last good text comes into force when the validator accepts it, while the rule's new text is refused."""
     facts = {"zone": "a"}
     rule = "- {{name: low, when: {{zone: b}}, set: {{hi: {}}}}}"
     steps = SteppedUpdater(bounds.flags, {"_rules.yaml": rule.format(6)}, facts=lambda: facts)
@@ -159,7 +159,7 @@ def test_a_last_good_text_comes_back(bounds: Bounds) -> None:
 
 
 def test_no_rule_is_tried_again_while_none_is_refused(bounds: Bounds) -> None:
-    """Commits of others cost the updater nothing."""
+    """When no rule is refused, the check after another commit calls no validator."""
     steps = SteppedUpdater(bounds.flags, {"_rules.yaml": RULE})
     steps._updater._cycle()
     bounds.other.set(2)
@@ -169,7 +169,7 @@ def test_no_rule_is_tried_again_while_none_is_refused(bounds: Bounds) -> None:
 
 
 def test_rules_that_stay_refused_take_no_other_with_them(bounds: Bounds) -> None:
-    """Tried again together, those of two sources leave in force what was, and one of them may come alone."""
+    """When refused rules of two sources are tried again, rules in force stay, and one accepted rule may join them."""
     up, down = bounds.flags.dyn_int("up", 1), bounds.flags.dyn_int("down", 1)
 
     @bounds.flags.validator
@@ -199,7 +199,7 @@ def test_a_value_that_stays_bad_is_logged_once_whatever_else_is_committed(
     flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    Of an atomic updater with rules, which resolves those of the reading in force again after each commit.
+    An atomic updater with rules logs and counts a bad value once, although each commit resolves the rules again.
     """
     caplog.set_level(logging.INFO, logger="dflag")
     rate, burst = flags.dyn_int("rate", 1), flags.dyn_int("burst", 1)
@@ -220,7 +220,7 @@ def test_a_value_that_stays_bad_is_logged_once_whatever_else_is_committed(
 
 def test_the_status_shows_what_the_last_reading_rejects(flags: dflag.FlagRegistry) -> None:
     """
-    Also when that one is refused by a registry validator, and the one before was refused whole for a bad value.
+    After a reading that a registry validator refuses, `rejected` no longer lists the bad value of the reading before.
     """
     flags.dyn_int("rate", 1)
     flags.dyn_int("burst", 1)

@@ -41,7 +41,7 @@ def rate(flags: dflag.FlagRegistry) -> dflag.DynamicFlag[int]:
 
 def _at(seconds: float) -> str:
     """
-    Return the time in so many seconds as a rule writes it.
+    Return the time that is *seconds* from now, in the form that rules use.
     """
     return (datetime.datetime.now(UTC) + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
 
@@ -58,7 +58,7 @@ def test_a_volume_brings_rules_and_takes_them_away(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume
 ) -> None:
     """
-    Swapped as the kubelet does it, rules come, change and go beside plain values, without a torn pair.
+    Rules in a volume come, change and go with its swaps, and a broken rules file leaves the last good rules in force.
     """
     volume.write({"rate": "60"})
     with dflag.Updater.setup(flags, volume.path, facts={"zone": "a"}) as updater:
@@ -79,7 +79,7 @@ def test_a_volume_brings_rules_and_takes_them_away(
 
 def test_a_document_has_rules_too(flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], tmp_path: Path) -> None:
     """
-    The key ``_rules`` of a document holds the list itself; an error says on which line of the document.
+    The key ``_rules`` of a document holds the list of rules, and an error names the line of the document.
     """
     text = flags.dyn_string("text", "")
     path = tmp_path / "app.yaml"
@@ -102,7 +102,7 @@ def test_a_fault_names_the_line_of_the_last_reading(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """
-    When lines are put above what is bad, the status names the new lines; it is no revision, and not logged again.
+    When lines are inserted above bad values and rules, the status names their new lines, without a revision or a log.
     """
     flags.dyn_int("other", 1)
     text = (
@@ -140,7 +140,7 @@ def test_good_rules_that_move_make_no_revision(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume
 ) -> None:
     """
-    A comment above rules changes nothing; a rule that is refused later names the line on which it stands by then.
+    A comment inserted above rules makes no revision, and a rule that is refused later is reported with its new line.
     """
     other = flags.dyn_int("other", 1)
     flags.dyn_map("limits", {}, keys="limit_*", of="int")
@@ -167,7 +167,7 @@ def test_good_rules_that_move_make_no_revision(
 
 def test_rules_in_a_json_document(flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], tmp_path: Path) -> None:
     """
-    A JSON document holds them as an array.
+    A JSON document holds rules as an array under ``_rules``.
     """
     path = tmp_path / "app.json"
     path.write_text('{"rate": 60, "_rules": [{"by": "tenant", "is": ["acme"], "set": {"rate": 500}}]}')
@@ -177,7 +177,7 @@ def test_rules_in_a_json_document(flags: dflag.FlagRegistry, rate: dflag.Dynamic
 
 def test_rules_in_a_source_of_the_users(flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]) -> None:
     """
-    A source that somebody has written needs nothing more than the key.
+    A source class of the user's own needs only to return the key ``_rules.yaml`` to have rules.
     """
 
     class Mine(Source):
@@ -192,7 +192,7 @@ def test_rules_in_a_source_of_the_users(flags: dflag.FlagRegistry, rate: dflag.D
 
 def test_a_switch_happens_at_its_moment(flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]) -> None:
     """
-    Nobody publishes anything: the thread wakes at ``from`` and at ``until``, and the values change in one commit.
+    Without a new reading, the thread wakes at a rule's ``from`` and ``until`` and changes its values in one commit.
     """
     other = flags.dyn_int("other", 1)
     seen: list[tuple[float, int, int]] = []
@@ -212,7 +212,7 @@ def test_a_switch_happens_at_its_moment(flags: dflag.FlagRegistry, rate: dflag.D
 
 def test_a_rule_of_next_week_costs_nothing(flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]) -> None:
     """
-    The thread does not wake for it: a source is not even asked for its token before the next check.
+    A rule that begins next week does not wake the thread: no source is probed before the next periodic check.
     """
     probes = 0
 
@@ -232,7 +232,7 @@ def test_a_rule_of_next_week_costs_nothing(flags: dflag.FlagRegistry, rate: dfla
 
 def test_a_restarted_process_has_the_same_values(volume: ConfigMapVolume) -> None:
     """
-    In mid-rollout a process with the same facts answers as before, and others as their own facts have it.
+    In mid-rollout a restarted process with the same facts has the same value; processes with other facts may differ.
     """
     rules = f"- name: go\n  from: {_at(-1800)}\n  over: 1h\n  set: {{rate: 80}}\n"
     volume.write({"rate": "60", KEY: rules})
@@ -251,7 +251,7 @@ def test_a_restarted_process_has_the_same_values(volume: ConfigMapVolume) -> Non
 
 def test_a_forked_child_follows_the_clock(flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]) -> None:
     """
-    A child that is forked before the moment switches on its own, and inherits what was taken back.
+    A child that was forked before a rule's ``from`` switches by itself, and a rule reverted before the fork stays so.
     """
     well = True
     source = MemorySource(
@@ -283,7 +283,7 @@ def test_an_unhealthy_process_takes_a_rule_back(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
     """
-    Within a second or so of the answer the plain values are back, in one commit, and the log says why.
+    When the health check is not true, or raises, the rule is reverted, the plain value is back and the log says so.
     """
     ill = threading.Event()
     threads: set[str] = set()
@@ -319,7 +319,7 @@ def test_a_health_check_that_hangs_counts_as_a_no(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    No answer within the patience takes the rule back; other changes are followed meanwhile.
+    When the health check does not answer in time, the rule is reverted; other changes are applied meanwhile.
     """
     from dflag import _health
 
@@ -343,7 +343,7 @@ def test_threads_see_no_torn_rule(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume
 ) -> None:
     """
-    A volume is swapped 1,000 times, with rules that come, change and go: no reader sees values of two sets together.
+    While a volume is swapped 1,000 times, with rules that come, change and go, no reader sees values of two sets mixed.
     """
     other = flags.dyn_int("other", 0, by="tenant")
     torn: list[Any] = []
@@ -352,7 +352,7 @@ def test_threads_see_no_torn_rule(
     stop = threading.Event()
 
     def read() -> None:
-        while not stop.wait(0.0002):  # without a rest, it would take the writer's time
+        while not stop.wait(0.0002):  # without a pause, it would take the writer's time
             snap = flags.snapshot()
             acme = snap.for_(rate, "acme")
             if snap[rate] != snap[other] or acme != snap.for_(other, "acme") or acme not in {snap[rate], -snap[rate]}:
@@ -388,7 +388,7 @@ def test_threads_see_no_torn_rule(
 
 @pytest.fixture
 def podinfo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ConfigMapVolume:
-    """Publish a downward-API volume, as the kubelet does."""
+    """Return an empty downward-API volume, and unset the variables that name the pod."""
     for name in ("POD_NAME", "POD_NAMESPACE", "NODE_NAME"):
         monkeypatch.delenv(name, raising=False)
     return ConfigMapVolume(tmp_path / "podinfo")
@@ -396,7 +396,7 @@ def podinfo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ConfigMapVolume:
 
 def test_facts_of_a_pod(podinfo: ConfigMapVolume, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    Variables of the environment and labels make the facts; what is not there is left out.
+    The facts of a pod come from environment variables and labels; a fact that has neither is left out.
     """
     ask = dflag.facts.kubernetes(podinfo=podinfo.path)
     assert ask() == {"pod": os.uname().nodename}
@@ -428,7 +428,7 @@ def test_rules_by_labels_of_the_pod(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], podinfo: ConfigMapVolume
 ) -> None:
     """
-    A rule for a label is in force where the pod has it.
+    A rule for a label is in force in a pod that has the label.
     """
     podinfo.write({"labels": 'tier="canary"\n'})
     source = MemorySource({KEY: "- when: {label.tier: canary}\n  set: {rate: 80}"})
@@ -438,7 +438,7 @@ def test_rules_by_labels_of_the_pod(
 
 def test_a_rule_that_clashes_again_counts_once(flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]) -> None:
     """
-    Back from a reading that is refused whole to the one in force, of whose two rules one had to be left out.
+    When a source returns from a reading that is refused whole to two clashing rules, the clash counts as one error.
     """
     burst = flags.dyn_int("burst", 1)
 
