@@ -1,5 +1,5 @@
 """
-A flag that a Secret feeds is a secret, unless it was declared not to be.
+A flag that has its value from a Secret is a secret, unless it was declared with ``secret=False``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _source(values: Mapping[str, str]) -> MemorySource:
 
 def test_what_it_feeds_stands_nowhere(flags: FlagRegistry, caplog: pytest.LogCaptureFixture) -> None:
     """
-    Neither an old nor a new nor a refused value is in the log, in status, in errors or in history.
+    No value of a secret source, old, new or refused, is in the log, in the status, in errors or in the history.
     """
     password = flags.dyn_string("password", "", validator=_refuse_long)
     tokens = flags.dyn_map("tokens", {}, keys="*.token", of="int")
@@ -54,7 +54,7 @@ def test_what_it_feeds_stands_nowhere(flags: FlagRegistry, caplog: pytest.LogCap
 
 def test_a_refused_first_value_is_a_secret_too(flags: FlagRegistry) -> None:
     """
-    The error of ``initialize`` quotes nothing of a Secret, although no value was ever taken.
+    The error of a failed start does not quote a value of a secret source, although no value was ever applied.
     """
     flags.dyn_int("pin", 0)
     with pytest.raises(UpdateError) as caught:
@@ -66,7 +66,7 @@ def test_a_refused_first_value_is_a_secret_too(flags: FlagRegistry) -> None:
 
 def test_a_declaration_overrules_the_source(flags: FlagRegistry) -> None:
     """
-    ``secret=False`` shows the value; flags that the source does not feed are as they were.
+    A flag with ``secret=False`` shows its value, and a flag that the secret source has no value for is not secret.
     """
     user = flags.dyn_string("user", "", secret=False)
     other = flags.dyn_string("other", "")
@@ -77,7 +77,7 @@ def test_a_declaration_overrules_the_source(flags: FlagRegistry) -> None:
 
 def test_it_stays_a_secret(flags: FlagRegistry) -> None:
     """
-    Dropping the value from the source shows the default again, and history goes on hiding what was.
+    When a secret source drops a value, the flag has its default and stays secret, and the history hides the old value.
     """
     password = flags.dyn_string("password", "none")
     source = _source({"password": "hunter2", "more": "1"})
@@ -91,7 +91,7 @@ def test_it_stays_a_secret(flags: FlagRegistry) -> None:
 
 def test_flags_of_one_kind_share_no_secrecy(flags: FlagRegistry) -> None:
     """
-    A flag that becomes a secret makes none of its like one, nor does a validator added later undo it.
+    A flag that becomes secret leaves other flags of its kind as they are, and stays secret when a validator is added.
     """
     password, user = flags.dyn_string("password", ""), flags.dyn_string("user", "")
     with Updater.setup(flags, _source({"password": "hunter2"})):
@@ -112,7 +112,8 @@ def test_a_flag_declared_late_is_a_secret_too(flags: FlagRegistry) -> None:
 
 def test_a_source_that_newly_secret_hides_what_it_holds_already(flags: FlagRegistry) -> None:
     """
-    Plain values, members of maps and what rules set, though no text has changed; the next look is quiet.
+    When a source becomes secret, its plain values, members of maps and values of rules are secret without a new text.
+    The next `refresh()` makes no revision.
     """
     named = [flags.dyn_string("plain", ""), flags.dyn_map("map", {}, keys="*.key", of="string")]
     ruled = flags.dyn_string("ruled", "")
@@ -140,7 +141,7 @@ def test_a_source_that_newly_secret_hides_what_it_holds_already(flags: FlagRegis
 
 
 class Changeable(Source):
-    """A source of which everything may change."""
+    """A source whose values and secrecy may change."""
 
     name = "changeable"
 
@@ -158,7 +159,7 @@ class Changeable(Source):
 
 def test_rules_that_cannot_be_read_stay_when_their_source_newly_secret(flags: FlagRegistry) -> None:
     """
-    The last good ones, which are secret from then on.
+    When a source whose rules cannot be read becomes secret, its last good rules stay in force and become secret.
     """
     rate = flags.dyn_int("rate", 0)
     source = Changeable({"_rules.yaml": "- {name: one, set: {rate: 70}}"})
@@ -173,7 +174,7 @@ def test_rules_that_cannot_be_read_stay_when_their_source_newly_secret(flags: Fl
 
 def test_a_source_that_is_secret_no_longer_is_at_rest(flags: FlagRegistry) -> None:
     """
-    What it gives is in force, so that the periodic check parses nothing.
+    When a source is no longer secret, its values count as in force, so that the periodic check parses nothing.
     """
     flags.dyn_int("rate", 0)
     source = Changeable({"rate": "1"})

@@ -1,5 +1,5 @@
 """
-What docs/security.md answers: values from a writer who is trusted less than the program.
+The promises of docs/security.md about values from a writer who is trusted less than the program.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.once, pytest.mark.untraced]
 
 MIB = 2**20
-SECRET = "hunter2"  # noqa: S105 - nobody's
+SECRET = "hunter2"  # noqa: S105 - not a real password
 PACKAGE = Path(dflag.__file__).parent
 
 
 class Mode(enum.Enum):
     """
-    A type to try.
+    The type of an enum flag.
     """
 
     ON = 1
@@ -72,13 +72,13 @@ BAD = [
 
 
 def _quoting(value: object) -> None:
-    """Refuse as a careless validator does."""
+    """Raise an error that quotes the value, as a careless validator does."""
     if value:
         raise ValueError(f"bad value {value!r}")
 
 
 def _everything(error: BaseException) -> str:
-    """Show an error as a curious reporter would: its attributes, its chain, and the variables of each frame."""
+    """Return all that an error reporter could show: the attributes, the chain, and the variables of each frame."""
     shown = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
     return shown + repr(error) + repr(vars(error)) + repr(error.__cause__) + repr(error.__context__)
 
@@ -109,7 +109,7 @@ def test_a_rejected_secret_stands_nowhere(
 @pytest.mark.parametrize("kind", SECRETS)
 def test_a_refused_secret_set_by_the_program_hangs_on_nothing(flags: dflag.FlagRegistry, kind: str) -> None:
     """
-    The exception that set_text raises holds the text neither in its message nor in a cause; its frames may.
+    The error of ``set_text()`` on a secret flag has the text neither in its message nor in a cause; its frames may.
     """
     flag = SECRETS[kind](flags)
     with pytest.raises(dflag.FlagValueError) as caught:
@@ -122,7 +122,7 @@ def test_a_refused_secret_set_by_the_program_hangs_on_nothing(flags: dflag.FlagR
 
 def test_a_start_that_fails_shows_no_secret(flags: dflag.FlagRegistry, volume: ConfigMapVolume) -> None:
     """
-    Not even the variables of the frames that an UpdateError comes through, and of those it collects, do.
+    An UpdateError and the errors that it collects hold no secret, not even in the variables of their frames.
     """
     flags.dyn_int("number", 0, secret=True)
     flags.dyn_string("word", "", secret=True)
@@ -143,7 +143,7 @@ def test_a_start_that_fails_shows_no_secret(flags: dflag.FlagRegistry, volume: C
 
 def test_a_document_that_does_not_parse_at_a_start_shows_nothing(flags: dflag.FlagRegistry, tmp_path: Path) -> None:
     """
-    Not even the variables of the frames that the SourceError comes through do.
+    A SourceError for a document that does not parse holds no secret, not even in the variables of its frames.
     """
     path = tmp_path / "secret.yaml"
     path.write_text(f"word: {SECRET}\nbad: [\n")
@@ -155,7 +155,7 @@ def test_a_document_that_does_not_parse_at_a_start_shows_nothing(flags: dflag.Fl
 
 def test_a_checksum_confirms_a_guess(flags: dflag.FlagRegistry) -> None:
     """
-    A checksum is one of all raw values, so that somebody who knows the others can try every value of a short secret.
+    A checksum covers all raw values, so that a reader who knows the others finds a short secret by trying every value.
     """
     flags.dyn_string("pin", "", secret=True)
     seen = flags.apply({"pin": "4711"}, source="s").checksum
@@ -166,14 +166,14 @@ def test_a_checksum_confirms_a_guess(flags: dflag.FlagRegistry) -> None:
 
 @pytest.fixture(name="quiet")
 def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Log nothing: pytest keeps every record, and the error that it is about."""
+    """Disable the log, because pytest keeps every record and the error in it."""
     monkeypatch.setattr(logging.getLogger("dflag"), "disabled", True)
 
 
 @pytest.mark.usefixtures("quiet")
 def test_errors_that_are_kept_keep_nothing_alive(flags: dflag.FlagRegistry) -> None:
     """
-    A text that is wrong in ever new ways leaves one error behind, not every reading.
+    When a source gives many different bad texts, only the last error stays in memory, without a traceback.
     """
     flags.dyn_int("x", 0)
     tracemalloc.start()
@@ -232,7 +232,7 @@ def test_a_message_is_one_printable_line(flags: dflag.FlagRegistry, caplog: pyte
 
 def test_a_rule_that_quotes_a_value_gives_one_line(flags: dflag.FlagRegistry) -> None:
     """
-    What a registry validator says is one short printable line.
+    The message of a registry validator is reported as one short printable line.
     """
     flags.dyn_string("x", "")
 
@@ -249,7 +249,7 @@ def test_a_rule_that_quotes_a_value_gives_one_line(flags: dflag.FlagRegistry) ->
 
 def test_a_message_stays_as_it_is_when_pickled(flags: dflag.FlagRegistry) -> None:
     """
-    What was escaped and cut once is not escaped and cut again.
+    Pickling an error does not escape or cut its message a second time.
     """
     flags.dyn_string("x", "", validator=_quoting)
     error = flags.apply({"x": HOSTILE * 1000}, source="s").rejected["x"]
@@ -258,7 +258,7 @@ def test_a_message_stays_as_it_is_when_pickled(flags: dflag.FlagRegistry) -> Non
 
 def test_thousands_of_unknown_names_take_no_time(flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture) -> None:
     """
-    Five thousand names beside a thousand flags are all reported, the first ones with a hint, in a moment.
+    Five thousand unknown names next to a thousand flags are all reported within seconds, the first 20 with a hint.
     """
     for number in range(1000):
         flags.dyn_int(f"the_limit_of_thing_number_{number:04d}", 0)
@@ -275,7 +275,7 @@ def test_thousands_of_unknown_names_take_no_time(flags: dflag.FlagRegistry, capl
 @pytest.mark.usefixtures("quiet")
 def test_ever_new_unknown_names_are_not_remembered_for_ever(flags: dflag.FlagRegistry) -> None:
     """
-    What was reported long ago is forgotten, and would be reported again.
+    The registry remembers at most 10,000 of the unknown names that it has reported.
     """
     for start in range(0, 30_000, 5000):
         flags.apply({f"k{number}": "" for number in range(start, start + 5000)}, source="s")
@@ -309,7 +309,7 @@ WORST: dict[str, tuple[str, str]] = {
 @pytest.mark.parametrize("case", WORST)
 def test_the_worst_text_takes_a_moment(flags: dflag.FlagRegistry, case: str) -> None:
     """
-    A quarter of a ConfigMap, written to cost as much as it can, is judged within seconds.
+    A value as long as a quarter of a ConfigMap, written to be slow to parse, is accepted or refused within seconds.
     """
     flags.dyn_int("int", 0)
     flags.dyn_float("float", 0.0)
@@ -328,7 +328,7 @@ def test_the_worst_text_takes_a_moment(flags: dflag.FlagRegistry, case: str) -> 
 
 def test_json_that_would_fill_the_memory_is_refused(flags: dflag.FlagRegistry) -> None:
     """
-    Sixteen MiB of empty arrays, which would be more than a gigabyte, are refused unread; long texts are not.
+    Fifteen MiB of empty arrays, more than a gigabyte once parsed, are refused unparsed; a long string or list is not.
     """
     flags.dyn_json("x", None)
     tracemalloc.start()
@@ -382,7 +382,7 @@ SCHEMAS: dict[str, tuple[dict[str, Any], str, bool]] = {
 @pytest.mark.parametrize("case", SCHEMAS)
 def test_a_schema_cannot_be_made_to_work_for_ever(flags: dflag.FlagRegistry, case: str) -> None:
     """
-    Values that make a harmless schema work quadratically or worse are judged, or refused, within seconds.
+    A value that makes a harmless schema work quadratically or worse is accepted or refused within seconds.
     """
     schema, text, accepted = SCHEMAS[case]
     flags.dyn_json("x", [] if "uniqueItems" in schema else "" if "format" in schema else {}, schema=schema)
@@ -395,7 +395,7 @@ def test_a_schema_cannot_be_made_to_work_for_ever(flags: dflag.FlagRegistry, cas
 
 def test_a_schema_judges_again_after_it_gave_up(flags: dflag.FlagRegistry) -> None:
     """
-    What one value used up is not missing for the next.
+    The steps that one value has used up do not count against the next value.
     """
     flags.dyn_json("x", {}, schema=TREE)
     assert "steps" in str(flags.apply({"x": _nested(45)}, source="s").rejected["x"])
@@ -425,7 +425,7 @@ FORBIDDEN_MODULES = {"pickle", "marshal", "shelve", "subprocess", "runpy", "code
 ALLOWED = {
     # The program's own kubeconfig names the plugin; nothing that a source reads does.
     "sources/_credentials.py": ["subprocess"],
-    # Of a table of its own: names of modules of this package.
+    # It imports by names from a table of its own, which holds only modules of this package.
     "_lazy.py": ["__import__"],
 }
 
@@ -447,7 +447,7 @@ def _doubtful(tree: ast.AST) -> Iterator[str]:
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_the_core_executes_nothing_it_reads(path: Path) -> None:
     """
-    There is no eval, no unpickling, no YAML constructor in it, and no program is started but an exec plugin.
+    No module of dflag uses eval, pickle or a YAML constructor, and the only program that it starts is an exec plugin.
     """
     allowed = ALLOWED.get(str(path.relative_to(PACKAGE)), [])
     assert list(_doubtful(ast.parse(path.read_text(encoding="utf-8")))) == allowed
@@ -455,7 +455,7 @@ def test_the_core_executes_nothing_it_reads(path: Path) -> None:
 
 def test_what_executes_is_found() -> None:
     """
-    The search of the test above does find each of these.
+    The search of the test above finds pickle, subprocess, eval and ``yaml.load``.
     """
     text = "import pickle\nfrom subprocess import run\neval('1')\nyaml.load('1')\n"
     assert sorted(_doubtful(ast.parse(text))) == ["eval", "pickle", "subprocess", "yaml.load"]
@@ -464,7 +464,7 @@ def test_what_executes_is_found() -> None:
 @pytest.mark.parametrize("kind", ["FIFO", "directory", "device"])
 def test_a_file_that_has_just_become_something_else_is_no_value(tmp_path: Path, kind: str) -> None:
     """
-    What was a regular file when the directory was listed is looked at again once it is open.
+    A file that is no longer a regular file is not read as a value: its type is checked again once it is open.
     """
     if kind == "FIFO":
         os.mkfifo(tmp_path / "x")

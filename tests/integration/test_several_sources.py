@@ -1,5 +1,5 @@
 """
-L5, V40: a directory, a document and the API server at once, each with its rank and its own health.
+L5, V40: one updater with a directory, a document and the API server, each with its rank and its own health.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def test_later_sources_win_key_by_key(
     flags: FlagRegistry, updater: Updater, base: ConfigMapVolume, team: ConfigMapVolume, server: ApiServer
 ) -> None:
     """
-    Each key is that of the last source which has it, and its removal there shows the source below.
+    A key has the value of the last source that holds it; when that source drops the key, the source below counts.
     """
     assert _shows(flags, 1, 2, 3, 4)
     assert [flags[key].origin for key in KEYS][1:3] == [str(team.path / "app.yaml"), "configmap/default/web"]
@@ -86,7 +86,8 @@ def test_one_sources_failure_holds_up_no_other(
     flags: FlagRegistry, updater: Updater, base: ConfigMapVolume, team: ConfigMapVolume, server: ApiServer
 ) -> None:
     """
-    Beside a refusing server and a broken document the volume goes on; each says how it is by itself, and recovers.
+    While the API server refuses and the document is broken, changes of the volume are still applied.
+    Each source has its own health in the status, and recovers by itself.
     """
     server.on_watch(*[refuse(403)] * 1000)
     server.on_list(*[refuse(403)] * 1000)
@@ -109,7 +110,7 @@ def test_one_sources_failure_holds_up_no_other(
 
 def test_a_source_that_is_not_there_yet_is_taken_up_in_its_rank(flags: FlagRegistry, tmp_path: Path) -> None:
     """
-    With ``required=False`` a directory made later counts below the source that was there first.
+    With ``required=False`` a directory that is created after the start is found, and its values are applied.
     """
     rate: DynamicFlag[int] = flags.dyn_int("rate", 0)
     late = ConfigMapVolume(tmp_path / "late")

@@ -80,7 +80,7 @@ def test_a_program_ends_at_once_and_without_a_word(published: Path, ending: str)
 
 def test_a_change_while_the_interpreter_ends_waits_for_no_thread() -> None:
     """
-    CPython 3.11 would wait for ever for the thread that a callback is to run on.
+    A change while the interpreter ends does not hang, though CPython 3.11 would wait for ever for a callback's thread.
     """
     program = """
 import time
@@ -104,7 +104,7 @@ print(time.monotonic())
 
 def test_an_uncaught_error_is_all_that_is_printed(published: Path) -> None:
     """
-    The traceback is the program's own, and the status 1.
+    A program that ends by an uncaught error has the status 1 and prints only its own traceback.
     """
     result = run_python(f"{PROGRAM}\nraise SystemError('mine')", published)
 
@@ -124,7 +124,7 @@ def test_an_uncaught_error_is_all_that_is_printed(published: Path) -> None:
 )
 def test_a_signal_ends_a_program_at_once(published: Path, number: signal.Signals, handler: str, status: int) -> None:
     """
-    By default or by a handler that exits, with and without stop, in the main thread's wait.
+    A signal ends a program that waits in its main thread, by default or by a handler that exits, with or without stop.
     """
     program = f"{PROGRAM}\n{handler}\nprint('ready', flush=True)\nthreading.Event().wait()"
     with subprocess.Popen(

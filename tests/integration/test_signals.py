@@ -1,8 +1,8 @@
 """
-Signal handlers that use dflag in the middle of what the same thread does with it.
+Signal handlers that call dflag while they interrupt another call of dflag in the same thread.
 
-A handler runs between two bytecodes of the main thread. So does a trace function: here it stands for the handler,
-and strikes at each line of dflag that an operation goes through, one run after the other.
+A handler runs between two bytecodes of the main thread. So does a trace function: here it takes the handler's place,
+and interrupts an operation at each line of dflag that it executes, at one line in each run.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.untraced  # the tracer of coverage would be replaced
 
 DEADLINE_SECONDS = 10.0
-"""What a call that hangs takes at most until the test fails."""
+"""The time after which a test fails because a call hangs."""
 
 PACKAGE = str(Path(dflag.__file__).parent)
 
@@ -49,8 +49,8 @@ def every_line(operation: Callable[[], object], handler: Callable[[], object], *
     """
     Run *operation* with *handler* at its first line within dflag, then at its second ...; yield after each run.
 
-    With a *step* only one in so many lines, begun at random, for operations of many lines; in the long form of the
-    torture every line all the same.
+    With a *step*, interrupt only one in *step* lines, from a random line on: for operations of many lines.
+    The long form of the torture tests still interrupts every line.
     """
     if os.environ.get("DFLAG_TORTURE_SECONDS"):
         step = 1
@@ -86,8 +86,8 @@ def _run_interrupted(operation: Callable[[], object], handler: Callable[[], obje
 
 def every_call(operation: Callable[[], object], handler: Callable[[], object]) -> Iterator[int]:
     """
-    Do as `every_line`, at each place where CPython runs signal handlers: where a function begins, and where one in C
-    ends, also in what dflag takes from `threading`.
+    Do as `every_line`, but interrupt at each place where CPython runs signal handlers: where a function begins and
+    where a C function ends, in dflag and in `threading`.
     """
     for number in itertools.count(1):
         left = number
@@ -113,7 +113,7 @@ def every_call(operation: Callable[[], object], handler: Callable[[], object]) -
 
 def assert_coherent(flags: dflag.FlagRegistry) -> None:
     """
-    Hold every way of reading a flag to the same value.
+    Assert that every way of reading a flag gives the same value.
     """
     snap = flags.snapshot()
     for flag in flags:
@@ -124,7 +124,7 @@ def assert_coherent(flags: dflag.FlagRegistry) -> None:
 @pytest.mark.parametrize("reset", [False, True])
 def test_set_amid_set_leaves_one_value_for_every_reader(flags: dflag.FlagRegistry, *, reset: bool) -> None:
     """
-    get(), snapshot(), explain() and the history agree, and callbacks hear every change in its order.
+    After set() has interrupted set() or reset(), all readers agree, and callbacks and the history have every change.
     """
     rate, other = flags.dyn_int("rate", 0), flags.dyn_int("other", 0)
     changes: list[tuple[int, int]] = []
@@ -153,7 +153,7 @@ def test_set_amid_set_leaves_one_value_for_every_reader(flags: dflag.FlagRegistr
 
 def test_set_with_a_time_limit_amid_another(flags: dflag.FlagRegistry) -> None:
     """
-    The earlier moment counts, whichever of the two was set in the middle of the other.
+    A short time limit that a handler sets is kept when it interrupts a set() with a longer one.
     """
     rate, other = flags.dyn_int("rate", 0), flags.dyn_int("other", 0)
     for _ in every_line(lambda: rate.set(1, ttl_seconds=900), lambda: other.set(1, ttl_seconds=0.001)):
@@ -166,7 +166,7 @@ def test_set_with_a_time_limit_amid_another(flags: dflag.FlagRegistry) -> None:
 
 def test_apply_amid_apply_of_the_same_source(flags: dflag.FlagRegistry) -> None:
     """
-    One of the two sets is in force, whole; the revision number has counted both.
+    When apply() interrupts apply() of the same source, one of the two sets of values is in force, whole.
     """
     rate, other = flags.dyn_int("rate", 0), flags.dyn_int("other", 0)
     for _ in every_line(
@@ -181,7 +181,7 @@ def test_apply_amid_apply_of_the_same_source(flags: dflag.FlagRegistry) -> None:
 
 def test_declaring_amid_set_and_the_other_way_round(flags: dflag.FlagRegistry) -> None:
     """
-    A flag that is declared by a handler stands in every later snapshot.
+    When a declaration interrupts set(), or set() a declaration, the new flag is in later snapshots and readers agree.
     """
     rate = flags.dyn_int("rate", 0)
     declared = iter(range(10_000))
@@ -194,7 +194,7 @@ def test_declaring_amid_set_and_the_other_way_round(flags: dflag.FlagRegistry) -
 
 def test_refresh_amid_refresh_applies_what_is_there(flags: dflag.FlagRegistry, volume: ConfigMapVolume) -> None:
     """
-    Neither call hangs or fails, and once both have returned the newest values are in force.
+    When refresh() interrupts refresh(), neither hangs or fails, and the newest values are in force afterwards.
     """
     rate, other = flags.dyn_int("rate", 0), flags.dyn_int("other", 0)
     volume.write({"rate": "1", "other": "1"})
@@ -215,7 +215,7 @@ def test_refresh_amid_refresh_applies_what_is_there(flags: dflag.FlagRegistry, v
 
 def test_refresh_amid_start_and_stop(flags: dflag.FlagRegistry, volume: ConfigMapVolume) -> None:
     """
-    A handler may come before the updater runs, or while it ends.
+    When refresh() interrupts start() or stop(), neither hangs or fails, and the value in force stays.
     """
     rate = flags.dyn_int("rate", 0)
     volume.write({"rate": "1"})
@@ -232,7 +232,7 @@ def test_refresh_amid_start_and_stop(flags: dflag.FlagRegistry, volume: ConfigMa
 
 def test_update_of_a_memory_source_amid_itself(flags: dflag.FlagRegistry) -> None:
     """
-    Both sets are published, and the updater follows the one that was stored last.
+    When update() interrupts update() of a memory source, the updater applies the values that were stored last.
     """
     rate = flags.dyn_int("rate", 0)
     source = MemorySource({"rate": "1"})
@@ -248,7 +248,7 @@ def test_stop_amid_start_ends_what_was_started(
     flags: dflag.FlagRegistry, volume: ConfigMapVolume, *, initialized: bool
 ) -> None:
     """
-    SIGTERM may arrive while a program starts: start() returns or says that it was stopped, and nothing is left running.
+    When stop() interrupts start(), start() returns or raises that it was stopped, and no thread is left running.
     """
     flags.dyn_int("rate", 0)
     volume.write({"rate": "1"})
@@ -276,7 +276,7 @@ def test_stop_amid_start_ends_what_was_started(
 
 def test_short_waits_amid_themselves_leave_the_usual_interval() -> None:
     """
-    The interval at which threads change places is the whole process's.
+    When `short_waits` is entered amid another `short_waits`, the process has its usual switch interval afterwards.
     """
     usual = sys.getswitchinterval()
 
@@ -315,7 +315,7 @@ def test_pin_and_override_amid_themselves(flags: dflag.FlagRegistry) -> None:
 
 def test_sighup_to_refresh_as_operators_do(flags: dflag.FlagRegistry, tmp_path: Path) -> None:
     """
-    A real signal and a real handler, as on the manual's page on signals.
+    A real SIGHUP handler that calls refresh(), as on the manual's page on signals, applies the new value.
     """
     rate = flags.dyn_int("rate", 0)
     path = tmp_path / "app.yaml"
@@ -332,7 +332,7 @@ def test_sighup_to_refresh_as_operators_do(flags: dflag.FlagRegistry, tmp_path: 
 
 def test_refresh_amid_initialize_leaves_the_newer_values(flags: dflag.FlagRegistry, volume: ConfigMapVolume) -> None:
     """
-    What a handler has read is newer than what it interrupts, which looks once more.
+    When refresh() interrupts initialize(), the newer values, those that the handler has read, are in force afterwards.
     """
     rate = flags.dyn_int("rate", 0)
     values = itertools.count(1)
@@ -346,7 +346,7 @@ def test_refresh_amid_initialize_leaves_the_newer_values(flags: dflag.FlagRegist
     def handler() -> None:
         volume.write({"rate": str(next(values))})
         if made:
-            with contextlib.suppress(dflag.SourceError):  # nothing was ever read, at the very first lines
+            with contextlib.suppress(dflag.SourceError):  # at the first lines nothing has been read yet
                 made[-1].refresh()
 
     for _ in every_line(operation, handler, step=23):
@@ -356,7 +356,7 @@ def test_refresh_amid_initialize_leaves_the_newer_values(flags: dflag.FlagRegist
 
 def test_stop_amid_stop_leaves_no_thread(flags: dflag.FlagRegistry) -> None:
     """
-    Nothing is raised, and the updater can start again.
+    When stop() interrupts stop(), nothing is raised, no thread is left, and the updater can start again.
     """
     flags.dyn_int("rate", 0)
     updater = dflag.Updater.setup(flags, MemorySource({"rate": "1"}))
@@ -368,7 +368,7 @@ def test_stop_amid_stop_leaves_no_thread(flags: dflag.FlagRegistry) -> None:
 
 def test_declaring_amid_snapshot() -> None:
     """
-    The next snapshot has all flags, though one came while they were counted.
+    When a declaration interrupts snapshot(), the next snapshot has all flags.
     """
     registries: list[dflag.FlagRegistry] = []
 
@@ -388,7 +388,8 @@ def test_declaring_amid_snapshot() -> None:
 
 def test_refresh_waits_for_no_thread_that_waits_for_what_it_has_interrupted(flags: dflag.FlagRegistry) -> None:
     """
-    A handler may interrupt set() while it holds the lock that the updater's thread needs: the thread reads once more.
+    refresh() in a handler that has interrupted set() does not wait for the updater's thread, which needs the lock of
+    that set(); the thread reads once more.
     """
     rate = flags.dyn_int("rate", 0)
     source = MemorySource({"rate": "1"})
@@ -405,8 +406,8 @@ def test_refresh_waits_for_no_thread_that_waits_for_what_it_has_interrupted(flag
 
 def test_start_waits_for_no_thread_that_waits_for_what_it_has_interrupted(flags: dflag.FlagRegistry) -> None:
     """
-    A thread that reads needs the lock of the set() that the handler has interrupted; it reads once more, or the updater
-    does.
+    start() in a handler that has interrupted set() does not wait for a thread that reads and needs the lock of that
+    set(); the new values are applied afterwards.
     """
     rate = flags.dyn_int("rate", 0)
     source = MemorySource({"rate": "1"})
@@ -424,7 +425,8 @@ def test_start_waits_for_no_thread_that_waits_for_what_it_has_interrupted(flags:
 
 def test_stop_waits_for_no_thread_that_waits_for_what_it_has_interrupted(flags: dflag.FlagRegistry) -> None:
     """
-    Another thread that stops the updater needs the lock of the set() that the handler has interrupted.
+    stop() in a handler that has interrupted set() does not wait for another thread that stops the updater and needs
+    the lock of that set().
     """
     updater = dflag.Updater.setup(flags, MemorySource())
     stopping = threading.Thread(target=updater.stop)
@@ -440,7 +442,7 @@ def test_refresh_amid_stop_waits_for_no_thread_that_initializes(
     flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Each would wait for what the other one has.
+    refresh() in a handler that has interrupted stop() does not wait for a thread whose initialize() waits for stop().
     """
     updater = dflag.Updater(flags, MemorySource())
     updater.initialize()
@@ -463,7 +465,7 @@ def test_refresh_amid_stop_waits_for_no_thread_that_initializes(
 
 
 def _function_of(thread: threading.Thread) -> str:
-    """Return which function of dflag the thread is in, and so where it waits for a lock."""
+    """Return the name of the function that the thread is in, and so where it waits for a lock."""
     frame = sys._current_frames().get(thread.ident or 0)
     return "" if frame is None else frame.f_code.co_name
 
@@ -471,7 +473,7 @@ def _function_of(thread: threading.Thread) -> str:
 @pytest.mark.parametrize("act", ["update", "wake", "refresh"])
 def test_a_source_may_be_updated_amid_its_update(flags: dflag.FlagRegistry, act: str) -> None:
     """
-    Neither waits for a lock that the other one has, wherever the handler strikes.
+    update() and the handler's call never wait for each other's lock, wherever in update() the handler interrupts.
     """
     rate, source = flags.dyn_int("rate", 0), MemorySource()
     with dflag.Updater(flags, source) as updater:
@@ -488,7 +490,7 @@ def _updater_threads() -> list[threading.Thread]:
 
 def test_stop_amid_start_waits_for_nothing(flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture) -> None:
     """
-    The thread that it joins needs no lock that the interrupted start has, so it ends at once.
+    When stop() interrupts start(), the thread that it joins ends at once: it needs no lock that start() holds.
     """
     updater = dflag.Updater(flags, MemorySource())
 
@@ -504,7 +506,7 @@ def test_stop_amid_start_waits_for_nothing(flags: dflag.FlagRegistry, caplog: py
 
 def test_start_amid_start_leaves_one_thread(flags: dflag.FlagRegistry) -> None:
     """
-    One of the two runs, and the other raises; when it is stopped nothing runs.
+    When start() interrupts start(), one of them starts a thread and the other raises; stop() leaves no thread.
     """
     updater = dflag.Updater(flags, MemorySource())
     refused: list[dflag.UpdaterStateError] = []
@@ -524,14 +526,14 @@ def test_start_amid_start_leaves_one_thread(flags: dflag.FlagRegistry) -> None:
 
 
 class _Interruption(BaseException):
-    """What a signal handler raises, such as the time limit of a task."""
+    """An exception that a signal handler raises, such as the time limit of a task."""
 
 
 def test_what_an_override_block_has_set_goes_when_its_beginning_is_interrupted(
     flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    The handler raised after the commit, so the block never begins and never ends.
+    When a handler raises after the commit that begins an override block, the override is undone without the block.
     """
     rate, store = flags.dyn_int("rate", 0), store_of_registry(flags)
     change = store.change
@@ -548,10 +550,10 @@ def test_what_an_override_block_has_set_goes_when_its_beginning_is_interrupted(
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # it says that threads are running
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Python warns of a fork while threads run
 def test_a_parse_counts_after_one_that_was_interrupted(flags: dflag.FlagRegistry) -> None:
     """
-    Wherever the handler has raised, the next parse sets its flags.
+    After a handler has raised at any line of a parse of the command line, the next parse sets its flags.
     """
     rate, parser = flags.dyn_int("rate", 0), argparse.ArgumentParser()
     flags.add_to_argparse(parser)
@@ -567,13 +569,13 @@ def test_a_parse_counts_after_one_that_was_interrupted(flags: dflag.FlagRegistry
             parser.parse_args([f"--rate={number}"])
             assert rate.get() == number
 
-    # In a process of its own, for a handler never raises at some of these lines: there the lock of the store is left.
+    # In a child process: a trace function also raises at lines where no handler can, and the store's lock stays held.
     Child(run).check()
 
 
 def test_a_pin_ends_though_its_end_is_interrupted(flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    The thread reads live values again.
+    When a handler raises while a pin ends, the thread still reads live values again.
     """
     rate, close, left = flags.dyn_int("rate", 0), _registry.close_pin, list[Any]()
 
@@ -592,7 +594,7 @@ def test_callbacks_run_though_their_announcement_is_interrupted(
     flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    The value is committed, and no later commit is needed for its callbacks.
+    When a handler raises after a commit, before its callbacks are announced, they still run without another commit.
     """
     heard = threading.Event()
     rate, notifier = (
