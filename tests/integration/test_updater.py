@@ -1,5 +1,5 @@
 """
-The life of an updater, and each sentence of its contract.
+The life cycle of an updater, and each promise of its contract.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 class Broken(Source):
     """
-    A source that fails in a way no source should, while told to.
+    A source that raises an unexpected error while `broken` is set.
     """
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ def test_initialize_sets_static_and_dynamic_flags(
     volume: ConfigMapVolume,
 ) -> None:
     """
-    Both sorts take the values of the source, in one commit.
+    initialize() sets static and dynamic flags to the values of the source in one commit.
     """
     volume.write({"rate": "60", "port": "9090"})
     before = flags.snapshot().revision
@@ -95,7 +95,7 @@ def test_initialize_applies_several_sources_in_one_commit(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], port: dflag.StaticFlag[int]
 ) -> None:
     """
-    No revision lies between the values of one source and those of the next.
+    initialize() applies the values of all sources in one commit.
     """
     before = flags.snapshot().revision
     Updater(flags, [MemorySource({"rate": "1"}, name="a"), MemorySource({"port": "2"}, name="b")]).initialize()
@@ -108,7 +108,7 @@ def test_initialize_names_every_bad_flag_and_changes_nothing(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], port: dflag.StaticFlag[int]
 ) -> None:
     """
-    One error lists all bad values of all sources by name, and not even the good ones are applied.
+    initialize() raises one error that names all bad values of all sources, and applies no value, not even a good one.
     """
     name = flags.dyn_string("name", "x")
     bad = [MemorySource({"rate": "0", "name": "good"}, name="a"), MemorySource({"port": "http"}, name="b")]
@@ -130,7 +130,7 @@ def test_initialize_fails_where_a_required_source_is_missing(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], tmp_path: Path
 ) -> None:
     """
-    A directory that is not there raises an error with its path, and the other source is not applied.
+    initialize() raises an error with the path of a directory that is missing, and does not apply the other source.
     """
     with pytest.raises(dflag.SourceError, match="nowhere"):
         Updater(flags, [MemorySource({"rate": "60"}), tmp_path / "nowhere"]).initialize()
@@ -140,7 +140,7 @@ def test_initialize_fails_where_a_required_source_is_missing(
 
 def test_initialize_turns_a_foreign_failure_into_a_source_error(flags: dflag.FlagRegistry) -> None:
     """
-    Whatever a source of the user's raises, the caller meets one class of error.
+    initialize() turns any exception of a user's source into a SourceError that has it as its cause.
     """
     source = Broken()
     source.broken = True
@@ -154,7 +154,7 @@ def test_initialize_may_be_tried_again(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume
 ) -> None:
     """
-    After a failure, or a success, it reads anew.
+    initialize() reads the source again when it is called again, after a failure or a success.
     """
     volume.write({"rate": "many"})
     updater = Updater(flags, volume.path)
@@ -170,7 +170,7 @@ def test_callbacks_run_at_initialize_when_a_value_changed(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], source: MemorySource
 ) -> None:
     """
-    A value other than the default is told to the callback, one equal to it is not.
+    initialize() runs the callback of a flag whose value differs from the default, and not that of a flag that keeps it.
     """
     same = flags.dyn_int("same", 1)
     seen: list[tuple[str, int, int]] = []
@@ -193,7 +193,7 @@ def test_start_freezes_static_flags(
     volume: ConfigMapVolume,
 ) -> None:
     """
-    A swap changes dynamic flags only; the static one is listed as waiting for a restart.
+    After start() a swap changes dynamic flags only; `pending_restart` names the static flag while its value differs.
     """
     volume.write({"rate": "60", "port": "9090"})
     with Updater(flags, volume.path) as updater:
@@ -213,7 +213,7 @@ def test_whoever_reads_once_reads_what_was_written(
     flags: dflag.FlagRegistry, tmp_path: Path, *, is_document: bool
 ) -> None:
     """
-    initialize(), refresh() and start() wait for a file that was just written: nobody may look again for long.
+    initialize(), refresh() and start() wait until a file that was just written can be read, and apply its value.
     """
     rate = flags.dyn_int("rate", 50)
     path = tmp_path / ("flags.yaml" if is_document else "rate")
@@ -245,7 +245,7 @@ def test_a_swap_between_initialize_and_start_is_seen(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume
 ) -> None:
     """
-    Starting reads once more, so the value is there when start returns.
+    start() reads the source again, so that a swap since initialize() is applied when start() returns.
     """
     volume.write({"rate": "60"})
     updater = Updater(flags, volume.path, resync_seconds=60)
@@ -262,7 +262,7 @@ def test_start_alone_raises_nothing_for_what_a_source_holds(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], tmp_path: Path
 ) -> None:
     """
-    Neither a missing directory nor a bad value keeps start from following what comes.
+    start() without initialize() raises nothing for a missing directory or a bad value, and follows later changes.
     """
     volume = ConfigMapVolume(tmp_path / "late")
     bad = MemorySource({"rate": "many"})
@@ -285,7 +285,7 @@ def test_trouble_while_running_is_logged_once_counted_and_shown(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """
-    A value that stays bad keeps the last good one, and is one line in the log and one error in the counter.
+    While a value stays bad, the last good one stays in force, and there is one line in the log and one error counted.
     """
     with caplog.at_level(logging.WARNING, "dflag"), Updater.setup(flags, source) as updater:
         caplog.clear()
@@ -308,7 +308,7 @@ def test_a_failing_source_keeps_its_values_and_recovers(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    A source whose read raises is unhealthy, once in the log, and followed again when it can be read.
+    A source whose read() raises keeps its values, is unhealthy and logged once, and recovers when it can be read.
     """
     source = Broken()
     with Updater.setup(flags, source, resync_seconds=0.01) as updater:
@@ -328,7 +328,7 @@ def test_a_failing_source_keeps_its_values_and_recovers(
 
 def test_stop_is_idempotent_and_comes_before_start_too(flags: dflag.FlagRegistry, source: MemorySource) -> None:
     """
-    Stopping what does not run does nothing, at any time.
+    stop() does nothing when the updater does not run, whether it has been started before or not.
     """
     updater = Updater(flags, source)
     updater.stop()
@@ -345,7 +345,7 @@ def test_stop_gives_the_name_of_a_source_back_without_a_start_too(
     flags: dflag.FlagRegistry, source: MemorySource
 ) -> None:
     """
-    An updater that was only initialized keeps no other from its source once it is stopped.
+    stop() of an updater that was only initialized lets another updater follow its source.
     """
     first = Updater(flags, source)
     first.initialize()
@@ -363,7 +363,7 @@ def test_nothing_changes_after_stop(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume
 ) -> None:
     """
-    The values stay as they are when stopped, whatever happens to the source.
+    After stop() a change of the source does not change the values.
     """
     volume.write({"rate": "60"})
     with Updater.setup(flags, volume.path, resync_seconds=0.01):
@@ -378,7 +378,7 @@ def test_a_stopped_updater_may_start_again(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume
 ) -> None:
     """
-    Without a second initialize it reads what it missed, and follows again.
+    A stopped updater that is started again applies the value it has missed, and follows the source again.
     """
     volume.write({"rate": "1"})
     updater = Updater.setup(flags, volume.path)
@@ -396,7 +396,7 @@ def test_stop_waits_no_longer_than_told(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], source: MemorySource
 ) -> None:
     """
-    A validator that hangs holds up the thread, not stop; and its late result changes nothing.
+    stop() returns after its timeout while a validator hangs, and the validator's late result changes no value.
     """
     entered, leave = threading.Event(), threading.Event()
 
@@ -422,7 +422,7 @@ def test_stop_may_be_called_from_a_callback_and_from_a_validator(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], source: MemorySource
 ) -> None:
     """
-    Neither the notifier's nor the updater's own thread waits for itself.
+    stop() returns at once when a callback or a validator calls it, because no thread waits for itself.
     """
     done: list[float] = []
 
@@ -446,7 +446,7 @@ def test_stop_may_be_called_from_a_callback_and_from_a_validator(
 
 def test_many_threads_may_stop_and_refresh_at_once(flags: dflag.FlagRegistry, source: MemorySource) -> None:
     """
-    Lifecycle calls from many threads end, and leave a stopped updater.
+    stop(), refresh() and status() in many threads at once all return, and the updater is stopped.
     """
     updater = Updater.setup(flags, source)
     threads = [threading.Thread(target=target) for target in (updater.stop, updater.refresh, updater.status) * 5]
@@ -461,7 +461,7 @@ def test_many_threads_may_stop_and_refresh_at_once(flags: dflag.FlagRegistry, so
 
 def test_setup_is_initialize_and_start(flags: dflag.FlagRegistry, port: dflag.StaticFlag[int]) -> None:
     """
-    It raises as initialize does, with nothing left running, and passes options on.
+    setup() raises as initialize() does, with nothing left running, or returns a running updater with the given options.
     """
     with pytest.raises(dflag.UpdateError):
         Updater.setup(flags, MemorySource({"port": "x"}))
@@ -475,7 +475,7 @@ def test_setup_is_initialize_and_start(flags: dflag.FlagRegistry, port: dflag.St
 
 def test_setup_twice_is_an_error(flags: dflag.FlagRegistry, volume: ConfigMapVolume) -> None:
     """
-    A second updater of the same source beside a running one is refused, and the first goes on.
+    setup() refuses a source that a running updater follows, and that updater goes on.
     """
     volume.write({"rate": "60"})
     rate = flags.dyn_int("rate", 1)
@@ -488,7 +488,7 @@ def test_setup_twice_is_an_error(flags: dflag.FlagRegistry, volume: ConfigMapVol
 
 def test_with_initializes_starts_and_stops(flags: dflag.FlagRegistry, source: MemorySource) -> None:
     """
-    A with block around a new updater does all three; around one that was set up it only stops.
+    A with block initializes, starts and stops a new updater, and only stops one that setup() has returned.
     """
     with Updater(flags, source) as updater:
         assert updater.status().state == "running"
@@ -500,7 +500,7 @@ def test_with_initializes_starts_and_stops(flags: dflag.FlagRegistry, source: Me
 
 def test_with_passes_errors_on(flags: dflag.FlagRegistry, source: MemorySource) -> None:
     """
-    What is raised inside the block comes out of it, and the updater is stopped.
+    An exception in a with block is passed on, and the updater is stopped.
     """
     updater = Updater(flags, source)
     with pytest.raises(KeyError), updater:
@@ -511,7 +511,7 @@ def test_with_passes_errors_on(flags: dflag.FlagRegistry, source: MemorySource) 
 
 def test_calls_out_of_order_raise(flags: dflag.FlagRegistry, source: MemorySource) -> None:
     """
-    A second start, and initialize after start, raise; the updater runs on.
+    A second start(), or initialize() after start(), raises, and the updater goes on running.
     """
     with Updater.setup(flags, source) as updater:
         with pytest.raises(dflag.UpdaterStateError):
@@ -526,13 +526,13 @@ def test_an_updater_that_nobody_keeps_follows(
     flags: dflag.FlagRegistry, volume: ConfigMapVolume, keeps_flags: bool
 ) -> None:
     """
-    Neither the updater nor the registry needs to be kept for values and callbacks to come.
+    A running updater applies values and runs callbacks although the program keeps neither it nor its registry.
     """
     volume.write({"rate": "60"})
     seen: queue.SimpleQueue[int] = queue.SimpleQueue()
     registry = flags if keeps_flags else dflag.FlagRegistry()
     registry.dyn_int("rate", 50, on_change=lambda _old, new: seen.put(new))
-    # Kept for its stop() alone, by what is no more than an entry in a dictionary to the collector.
+    # The weak reference is for the stop() below; it does not keep the updater alive.
     updater = weakref.ref(Updater.setup(registry, volume.path))
     del registry
     try:
@@ -549,7 +549,7 @@ def test_an_updater_that_nobody_keeps_follows(
 @pytest.mark.parametrize("life", ["new", "initialized", "stopped", "stopped twice", "never started"])
 def test_an_updater_that_does_not_run_is_freed(source: MemorySource, life: str) -> None:
     """
-    Nothing but the program keeps an updater that was never started, or is stopped, nor its registry.
+    An updater that does not run, and its registry, are freed when the program drops them.
     """
     flags = dflag.FlagRegistry()
     flags.dyn_int("rate", 50)
@@ -578,7 +578,7 @@ def test_stop_amid_start_leaves_nothing_running(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], source: MemorySource, caller: str
 ) -> None:
     """
-    A stop while start() reads waits for no validator; start() then returns with nothing applied and no thread.
+    stop() amid start() does not wait for a validator, and that start() returns with nothing applied and no thread.
     """
     updater = Updater(flags, source, resync_seconds=0.01)
     entered, stopped = threading.Event(), threading.Event()
@@ -619,7 +619,7 @@ def test_stop_waits_for_no_validator_of_initialize(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], source: MemorySource
 ) -> None:
     """
-    While another thread initializes, stop() returns at once.
+    stop() returns at once while a validator hangs in another thread's initialize().
     """
     entered, leave = threading.Event(), threading.Event()
     updater = Updater(flags, source)
@@ -645,7 +645,7 @@ def test_a_source_that_is_stopped_amid_its_watching_is_closed(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]
 ) -> None:
     """
-    A watch that is there only after stop() is closed like the others, and no later source is watched.
+    When stop() is called while a source begins its watch, that watch is closed and no later source is watched.
     """
 
     class Stopping(MemorySource):
@@ -673,7 +673,7 @@ def test_another_updater_may_follow_what_was_stopped(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume
 ) -> None:
     """
-    The lifespan of an application may set up and stop an updater again and again, and forget to only once.
+    Another updater may follow a source once its updater is stopped; without a stop(), an error says to call it first.
     """
     for value in (60, 61, 62):
         volume.write({"rate": str(value)})
@@ -717,7 +717,7 @@ def test_refresh_reads_now_and_gives_the_revision(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], source: MemorySource
 ) -> None:
     """
-    When it returns the values are there; with nothing new the revision before is returned.
+    refresh() applies the values and returns their revision; when nothing is new, it returns the same revision again.
     """
     updater = Updater(flags, source, resync_seconds=60)
     updater.initialize()
@@ -737,7 +737,7 @@ def test_refresh_raises_nothing_for_a_source_that_went_away(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume
 ) -> None:
     """
-    The last revision stands while its directory is away.
+    refresh() raises nothing and returns the last revision while the directory of the source is missing.
     """
     volume.write({"rate": "60"})
     with Updater.setup(flags, volume.path) as updater:
@@ -752,7 +752,7 @@ def test_wait_for_tells_whether_it_became_true(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], source: MemorySource
 ) -> None:
     """
-    It is true at once for what is so, false when the time is over, and notices what another thread sets.
+    wait_for() returns True at once if the condition holds or when a thread makes it hold, and False after the timeout.
     """
     with Updater.setup(flags, source) as updater:
         assert updater.wait_for(lambda snapshot: snapshot[rate] == 60, 0)
@@ -766,7 +766,7 @@ def test_wait_for_tells_whether_it_became_true(
 
 
 def test_wait_for_refuses_a_predicate_that_returns_a_coroutine(flags: dflag.FlagRegistry, source: MemorySource) -> None:
-    """A coroutine is true whatever its result would be."""
+    """wait_for() refuses a predicate that returns a coroutine, because every coroutine object is true."""
 
     async def never(_: dflag.Snapshot) -> bool:
         raise AssertionError  # pragma: no cover - never begun
@@ -777,7 +777,7 @@ def test_wait_for_refuses_a_predicate_that_returns_a_coroutine(flags: dflag.Flag
 
 def test_wait_for_passes_on_what_the_predicate_raises(flags: dflag.FlagRegistry, source: MemorySource) -> None:
     """
-    A predicate that fails is its caller's business.
+    wait_for() raises what its predicate raises.
     """
     with Updater.setup(flags, source) as updater, pytest.raises(dflag.UnknownFlagError):
         updater.wait_for(lambda snapshot: snapshot["none"], 1)
@@ -790,7 +790,7 @@ def test_status_tells_how_things_are(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume
 ) -> None:
     """
-    State, sources, counters and ages are there through the whole life.
+    status() shows the state, the sources, the counters and the ages in each state of an updater.
     """
     volume.write({"rate": "60", "what": ""})
     updater = Updater(flags, volume.path)
@@ -820,7 +820,7 @@ def test_status_counts_the_readings_of_each_source_by_result(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]
 ) -> None:
     """
-    A reading with something new in it counts once, under how it ended.
+    A reading that finds something new counts once in `reloads` of its source, under its result.
     """
     broken, source = Broken(), MemorySource({"rate": "60"})
     with Updater.setup(flags, [broken, source]) as updater:
@@ -849,7 +849,7 @@ def test_status_shows_the_revision_in_force_not_one_that_was_refused(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]
 ) -> None:
     """
-    With atomic, a reading with a bad value leaves checksum and time of the last revision that was applied.
+    With atomic=True a reading with a bad value leaves checksum and time those of the last revision that was applied.
     """
     source = MemorySource({"rate": "60"})
     with Updater.setup(flags, source, atomic=True) as updater:
@@ -866,7 +866,7 @@ def test_status_shows_the_revision_in_force_not_one_that_was_refused(
 
 def test_status_is_frozen(flags: dflag.FlagRegistry, source: MemorySource) -> None:
     """
-    A record, and those in it, cannot be changed by who asked.
+    The caller cannot change a status record or the records in it.
     """
     status = Updater(flags, source).status()
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -879,7 +879,7 @@ def test_contact_and_success_advance_while_nothing_changes(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume
 ) -> None:
     """
-    The periodic check is a sign of life, and a source that is away stops it.
+    The ages of the last success and contact stay low while nothing changes, and grow while the source is missing.
     """
     volume.write({"rate": "60"})
     with Updater.setup(flags, volume.path, resync_seconds=0.05) as updater:
@@ -895,7 +895,7 @@ def test_status_answers_while_a_validator_and_a_callback_hang(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], source: MemorySource
 ) -> None:
     """
-    Neither holds up who only asks.
+    status(), get() and snapshot() return at once while a validator and a callback hang.
     """
     hanging, leave = threading.Semaphore(0), threading.Event()
 
@@ -922,7 +922,8 @@ def test_status_answers_while_a_rule_hangs_however_often_it_was_asked(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], source: MemorySource
 ) -> None:
     """
-    A registry validator that other writers outdate again and again is asked under the lock in the end; status is not.
+    status() returns at once while a registry validator hangs under the lock.
+    It is called there after other writers have outdated its earlier calls.
     """
     entered, leave = threading.Event(), threading.Event()
     other = flags.dyn_int("other", 0)
@@ -941,7 +942,7 @@ def test_status_answers_while_a_rule_hangs_however_often_it_was_asked(
 
     class Others:
         """
-        A thread of its own for each write: a validator must not write.
+        Write in another thread, because a validator must not write.
         """
 
         def apply(self, values: dict[str, str], *, source: str) -> None:
@@ -971,7 +972,7 @@ def test_a_later_source_wins_and_dropping_it_reveals_the_earlier(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], tmp_path: Path
 ) -> None:
     """
-    The order of the sources is their rank, whichever of them changes last.
+    A later source wins, whichever source changes last, and a key that it drops has the value of the earlier source.
     """
     lower, upper = ConfigMapVolume(tmp_path / "lower"), MemorySource({"rate": "2"}, name="upper")
     lower.write({"rate": "1"})
@@ -990,7 +991,7 @@ def test_an_updater_names_its_sources_when_it_is_made(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], source: MemorySource
 ) -> None:
     """
-    What is applied under another name later ranks above it, though it was applied first.
+    An updater ranks its sources when it is created: a source that apply() names later ranks above them.
     """
     updater = Updater(flags, source)
     flags.apply({"rate": "70"}, source="second")
@@ -1002,7 +1003,7 @@ def test_an_updater_names_its_sources_when_it_is_made(
 
 def test_no_two_sources_share_a_name(flags: dflag.FlagRegistry) -> None:
     """
-    Two sources of one name are refused when the updater is made, as is an empty sequence.
+    Updater() refuses two sources of one name, and an empty sequence of sources.
     """
     with pytest.raises(dflag.DefinitionError):
         Updater(flags, [MemorySource(), MemorySource()])
@@ -1015,7 +1016,7 @@ def test_a_source_may_be_given_in_several_forms(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume, convert: type[str]
 ) -> None:
     """
-    A text path, a path object and a source mean the same.
+    Updater() accepts a source as a text path, a path object or a source object.
     """
     volume.write({"rate": "60"})
     updater = Updater(flags, convert(volume.path))
@@ -1027,7 +1028,7 @@ def test_a_source_may_be_given_in_several_forms(
 
 def test_a_source_of_the_users_own_is_polled(flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]) -> None:
     """
-    One that only reads is read again at each check, and text, bytes and both sorts of names may come from it.
+    A user's source that has only read() is read again at each check, and may return bytes.
     """
 
     class Counting(Broken):
@@ -1056,7 +1057,7 @@ def test_a_source_of_the_users_own_is_polled(flags: dflag.FlagRegistry, rate: df
 )
 def test_options_out_of_range_are_refused(flags: dflag.FlagRegistry, options: dict[str, object]) -> None:
     """
-    A wrong option is an error of definition, at once.
+    Updater() raises a DefinitionError for an option that is out of range.
     """
     with pytest.raises(dflag.DefinitionError):
         Updater(flags, MemorySource(), **options)  # type: ignore[arg-type]
@@ -1064,7 +1065,7 @@ def test_options_out_of_range_are_refused(flags: dflag.FlagRegistry, options: di
 
 def test_atomic_applies_nothing_beside_a_bad_value(flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]) -> None:
     """
-    With atomic the good values of a source wait for the bad one; without they do not.
+    With atomic=True no value of a source is applied while one of them is bad; without it the good ones are.
     """
     other = flags.dyn_int("other", 0)
     source = MemorySource({"rate": "60"})
@@ -1087,7 +1088,7 @@ def test_an_absent_source_may_be_optional(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], tmp_path: Path
 ) -> None:
     """
-    With required=False an absent directory is fine at start, and picked up when it appears.
+    With required=False an absent directory is no error at start, and is followed when it appears.
     """
     volume = ConfigMapVolume(tmp_path / "a" / "b" / "late")
     with Updater.setup(flags, volume.path, required=False) as updater:
@@ -1102,7 +1103,7 @@ def test_required_false_does_not_excuse_bad_values(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume
 ) -> None:
     """
-    A source that is there is held to the same rules.
+    With required=False a bad value in a source that exists still raises an UpdateError.
     """
     volume.write({"rate": "many"})
     with pytest.raises(dflag.UpdateError):
@@ -1120,7 +1121,8 @@ def test_a_source_that_goes_keeps_or_resets(
     gone: str,
 ) -> None:
     """
-    A whole source gone or emptied keeps its values by default, and resets them when told; back again it is followed.
+    A source that is removed or emptied keeps its values with on_missing="keep" and resets them with "reset".
+    When it is back, it is followed again.
     """
     volume.write({"rate": "60"})
     with Updater.setup(flags, volume.path, on_missing=on_missing) as updater:
@@ -1139,7 +1141,7 @@ def test_a_source_with_only_ignored_keys_left_is_not_gone(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume
 ) -> None:
     """
-    Gone means that no raw key is left: a lone ignored key makes it a source without that flag.
+    A source that holds only an ignored key is not missing: it is healthy, and its flags have their defaults.
     """
     volume.write({"rate": "60", "_example": "text"})
     with Updater.setup(flags, volume.path) as updater:
@@ -1154,7 +1156,7 @@ def test_a_single_key_that_disappears_falls_to_the_layer_below(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], source: MemorySource, on_missing: str
 ) -> None:
     """
-    Whatever on_missing says, a removed key reveals what lies below.
+    A single key that a source drops has the value of the source below, whatever `on_missing` is.
     """
     with Updater.setup(flags, [MemorySource({"rate": "55"}, name="low"), source], on_missing=on_missing) as updater:
         source.update({"port": "9090"})
@@ -1166,7 +1168,7 @@ def test_a_new_value_is_there_before_the_watch_is_seen_to(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]
 ) -> None:
     """
-    What a watch has to do may take its time; what it brings itself is found by the look after it.
+    A new value is applied before the watch's drain() runs; a value that comes in drain() is applied by the next look.
     """
     drained: list[int] = []
 
@@ -1202,7 +1204,7 @@ def test_the_status_changes_in_the_same_step_as_the_values(
     flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    A thread that sees a new value finds in the status all that came with it, and the other way round.
+    A thread that sees a new value sees the counts, unknown and rejected keys of the same reading, and vice versa.
     """
 
     def values(number: int) -> dict[str, str]:
@@ -1242,7 +1244,7 @@ def test_the_status_changes_in_the_same_step_as_the_values(
 
 def test_the_status_of_sources_that_change_together_changes_at_once(flags: dflag.FlagRegistry) -> None:
     """
-    One commit, one status: nobody sees what has come of one source and not yet of the next.
+    When sources change in one commit, status() never shows the new state of one and the old state of another.
     """
     sources = [MemorySource({"a": "0"}, name="low"), MemorySource({"b": "0"}, name="high")]
     for name in "ab":
@@ -1283,12 +1285,12 @@ def test_others_go_on_once_the_values_are_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """
-    The updater's own thread logs what it did after that; a thread that asks for a refresh waits for all of it.
+    The updater's own thread yields to others once values and status are committed; a thread in refresh() does not.
     """
     seen: list[tuple[int, int]] = []
 
     def yield_interpreter() -> None:
-        seen.append((rate.get(), updater.status().updates))  # of this thread, which need not wait for itself
+        seen.append((rate.get(), updater.status().updates))  # in the updater's own thread: no deadlock
 
     monkeypatch.setattr("dflag._source_layers.yield_interpreter", yield_interpreter)
     with Updater.setup(flags, source) as updater:
@@ -1307,7 +1309,7 @@ def test_the_status_tells_at_once_of_a_flag_that_is_declared_late(
     flags: dflag.FlagRegistry, source: MemorySource
 ) -> None:
     """
-    What the sources already hold for it may be bad, and is not looked at again until it changes.
+    When a flag is declared late and its source already holds a bad value for it, the status shows that at once.
     """
     with Updater.setup(flags, source) as updater:
         before = updater.status()
@@ -1323,7 +1325,7 @@ def test_a_value_refused_beside_a_broken_rule_counts_once(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], source: MemorySource
 ) -> None:
     """
-    Sources that break a rule together are applied each on its own, and what is wrong with their values is not lost.
+    When a registry validator refuses sources together, each is applied alone, and a bad value of one counts once.
     """
     other = MemorySource({"rate": "61", "burst": "1"}, name="other")
     burst = flags.dyn_int("burst", 0)
@@ -1351,7 +1353,7 @@ def test_values_that_cannot_be_compared_hold_up_nothing(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], source: MemorySource
 ) -> None:
     """
-    Whether a static flag waits for a restart is asked of a user's comparison, which may raise or take long.
+    A static flag whose comparison raises, outside the lock, counts as pending restart, and the other flags are updated.
     """
     broken = False
     under_lock = set()
@@ -1384,7 +1386,7 @@ def test_a_quiet_check_looks_at_no_value(
     flags: dflag.FlagRegistry, source: MemorySource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    However many keys there are: what was not read again is not compared again.
+    A periodic check that reads nothing compares no value; refresh() does.
     """
     updater = Updater(flags, [MemorySource({"rate": "60"}, name="other"), source])
     updater.initialize()
@@ -1416,7 +1418,7 @@ def test_unknown_names_are_warned_of_once(
     flags: dflag.FlagRegistry, source: MemorySource, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    A name counts and is logged once, at initialize too; a new one counts anew; the others are applied.
+    Each unknown name is counted and logged once, at initialize() or later, and the known keys are applied.
     """
     rate = flags.dyn_int("rate", 50)
     with Updater.setup(flags, source) as updater:
@@ -1436,7 +1438,7 @@ def test_an_unknown_name_counts_once_however_often_it_is_met(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    In two sources, at an initialize that fails and at the next, and after it was away, a name is one warning.
+    An unknown name is one warning although two sources hold it, initialize() runs twice, and it goes and comes back.
     """
     first = MemorySource({"rate": "many", "nope": "1"}, name="first")
     second = MemorySource({"nope": "2"}, name="second")
@@ -1462,7 +1464,7 @@ def test_unknown_names_may_be_ignored(
     flags: dflag.FlagRegistry, source: MemorySource, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    With ignore they are neither logged nor counted.
+    With unknown="ignore" unknown names are neither logged nor counted.
     """
     with Updater.setup(flags, source, unknown="ignore") as updater:
         assert updater.status().warnings == 0
@@ -1472,7 +1474,7 @@ def test_unknown_names_may_be_ignored(
 
 def test_unknown_names_may_be_errors(flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]) -> None:
     """
-    With error initialize names each as an UnknownFlagError and changes nothing; later ones are warnings.
+    With unknown="error" initialize() lists each name as an UnknownFlagError, changing nothing; later ones are warnings.
     """
     source = MemorySource({"rate": "60", "rat": "1", "abc": ""})
     updater = Updater(flags, source, unknown="error")
@@ -1490,7 +1492,7 @@ def test_unknown_names_may_be_errors(flags: dflag.FlagRegistry, rate: dflag.Dyna
 
 def test_keys_may_be_ignored_by_pattern(flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]) -> None:
     """
-    Matching keys are no flags at all: neither unknown, nor applied, nor part of the checksum.
+    Keys that match a pattern of `ignore` are neither unknown nor part of the checksum.
     """
     source = MemorySource({"rate": "60", "_example": "x", "doc.a": "", "doc.b": ""})
     with Updater.setup(flags, source, ignore=("_example", "doc.*")) as updater:
@@ -1506,7 +1508,7 @@ def test_keys_may_be_ignored_by_pattern(flags: dflag.FlagRegistry, rate: dflag.D
 
 def test_the_example_key_is_ignored_by_default(flags: dflag.FlagRegistry) -> None:
     """
-    ``_example`` holds documentation inside a live object.
+    The key ``_example``, which holds documentation, is not an unknown name by default.
     """
     updater = Updater(flags, MemorySource({"_example": "rate: 1"}))
     updater.initialize()
@@ -1519,7 +1521,7 @@ def test_the_example_key_is_ignored_by_default(flags: dflag.FlagRegistry) -> Non
 
 def test_a_binary_flag_takes_its_file_verbatim(flags: dflag.FlagRegistry, volume: ConfigMapVolume) -> None:
     """
-    Bytes come as they are in the file, white space and all.
+    A bytes flag has the bytes of its file unchanged, white space included.
     """
     blob = flags.dyn_bytes("blob", b"")
     raw = bytes(range(256)) + b" \n"
@@ -1534,7 +1536,7 @@ def test_a_flag_declared_late_gets_its_value(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], source: MemorySource
 ) -> None:
     """
-    What its source holds already applies to a flag declared while the updater runs.
+    A flag that is declared while the updater runs gets the value that its source already holds.
     """
     source.update({"rate": "60", "late": "5"})
     with Updater.setup(flags, source) as updater:
@@ -1547,7 +1549,7 @@ def test_a_flag_declared_late_gets_its_value(
 
 def test_many_lives_leave_no_descriptor(flags: dflag.FlagRegistry, volume: ConfigMapVolume) -> None:
     """
-    Starting and stopping, swaps in between, leaves as many descriptors and threads as there were.
+    Starting and stopping 20 times, with swaps in between, leaves as many descriptors and threads as before.
     """
     flags.dyn_int("rate", 0)
     volume.write({"rate": "0"})
@@ -1565,7 +1567,7 @@ def test_a_file_system_that_hangs_is_not_healthy(
     flags: dflag.FlagRegistry, volume: ConfigMapVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    status() answers at once while the check blocks for ever, says why it is not healthy, and is well when that is over.
+    While a check of the source hangs, status() shows it as unhealthy with the reason; when the check ends, as healthy.
     """
     rate = flags.dyn_int("rate", 0)
     volume.write({"rate": "1"})
@@ -1597,7 +1599,7 @@ def test_a_file_system_that_hangs_is_not_healthy(
 
 def test_a_start_refuses_what_an_earlier_updater_passed_over(flags: dflag.FlagRegistry) -> None:
     """
-    A bad value that brings no news is an error like any other, and nothing of the other sources is applied.
+    initialize() refuses a bad value that an earlier updater has skipped, and applies nothing of the other sources.
     """
     flags.dyn_int("rate", 1)
     burst = flags.dyn_int("burst", 1)
@@ -1613,7 +1615,7 @@ def test_a_start_refuses_what_an_earlier_updater_passed_over(flags: dflag.FlagRe
 
 def test_refresh_returns_what_a_registry_validator_has_refused(flags: dflag.FlagRegistry) -> None:
     """
-    As `apply()` does, so that a script or a handler of a signal can see it; going back ends it.
+    refresh() returns the registry validator's error, as apply() does, until the source has its old values again.
     """
     rate, limit = flags.dyn_int("rate", 1), flags.dyn_int("limit", 5)
 
@@ -1637,7 +1639,7 @@ def test_refresh_returns_what_a_registry_validator_has_refused(flags: dflag.Flag
 
 def test_of_two_revisions_of_one_number_refresh_returns_the_one_with_a_fault(flags: dflag.FlagRegistry) -> None:
     """
-    Two sources are committed together: what is wrong with the second one is not hidden behind the first.
+    When two sources are committed together, refresh() returns the revision with a rejected value, not the other one.
     """
     flags.dyn_int("rate", 1)
     flags.dyn_int("limit", 5)
@@ -1653,7 +1655,7 @@ def test_what_a_refresh_has_read_before_a_restart_never_follows_what_was_read_si
     flags: dflag.FlagRegistry, volume: ConfigMapVolume
 ) -> None:
     """
-    A thread is in refresh(), in a slow validator, while another one starts the updater and a newer value comes.
+    A refresh() that a slow validator delays does not overwrite the newer value of an updater started meanwhile.
     """
     inside, gate = threading.Event(), threading.Event()
 
@@ -1682,7 +1684,7 @@ def test_a_start_that_is_overtaken_leaves_the_watch_of_the_other_alone(
     flags: dflag.FlagRegistry, volume: ConfigMapVolume
 ) -> None:
     """
-    One thread is in start() while another one stops the updater and starts it again.
+    When another thread stops and starts the updater amid a start(), the first start() leaves the new watch open.
     """
     inside, gate = threading.Event(), threading.Event()
 
@@ -1712,7 +1714,7 @@ def test_a_start_that_is_overtaken_leaves_the_watch_of_the_other_alone(
 
 def test_stop_within_refresh_waits_for_nothing(flags: dflag.FlagRegistry, volume: ConfigMapVolume) -> None:
     """
-    The updater's thread waits to read, which the thread that stops it does: it ends instead.
+    stop() in a validator amid refresh() returns soon: the updater's thread, which waits to read, ends instead.
     """
     stopped: list[float] = []
 
@@ -1734,7 +1736,7 @@ def test_stop_within_refresh_waits_for_nothing(flags: dflag.FlagRegistry, volume
 
 def test_an_updater_that_cannot_have_all_its_sources_has_none(flags: dflag.FlagRegistry) -> None:
     """
-    The others are free for the next one.
+    When one source of an updater is already followed, Updater() raises and leaves the other sources free.
     """
     one, two = MemorySource({}, name="one"), MemorySource({}, name="two")
     with dflag.Updater.setup(flags, two):
@@ -1749,7 +1751,7 @@ def test_the_longest_waits_end_when_there_is_nothing_to_wait_for_any_more(
     flags: dflag.FlagRegistry, seconds: float
 ) -> None:
     """
-    A length of time that no lock can wait is as good as none.
+    wait_for(), flush() and stop() accept more seconds than a lock can wait, and return when the wait is over.
     """
     rate, called = flags.dyn_int("rate", 0), threading.Event()
     rate.on_change(lambda _old, _new: called.wait(DEADLINE_SECONDS) and None)
@@ -1767,7 +1769,7 @@ def test_the_longest_waits_end_when_there_is_nothing_to_wait_for_any_more(
 
 def test_what_a_revision_rejects_cannot_be_changed(flags: dflag.FlagRegistry) -> None:
     """
-    Each call that changes nothing returns the same revision.
+    A caller cannot change `rejected` of a revision, which later calls of refresh() return too.
     """
     flags.dyn_int("rate", 0)
     source = MemorySource({})
@@ -1782,7 +1784,7 @@ def test_what_a_revision_rejects_cannot_be_changed(flags: dflag.FlagRegistry) ->
 
 def test_the_name_of_a_source_is_a_plain_text(flags: dflag.FlagRegistry) -> None:
     """
-    A member of a ``str`` enumeration prints as something else.
+    A source name that is a member of a ``str`` enumeration becomes a plain str in `origin` and in the status.
     """
 
     class Name(str, enum.Enum):  # noqa: UP042 - a StrEnum prints as the text that it is

@@ -1,5 +1,5 @@
 """
-What an operator does to a volume, and what the flags of a running program make of it.
+Changes that an operator makes to a volume, and what the flags of a running program do then.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Calls = list[tuple[str, object, object]]
 @pytest.fixture(name="calls")
 def _calls(flags: dflag.FlagRegistry) -> Calls:
     """
-    Declare the flags of these tests, and note what their callbacks are told.
+    Declare the flags of these tests and return the list of the calls of their callbacks.
     """
     calls: Calls = []
 
@@ -58,7 +58,7 @@ def _calls(flags: dflag.FlagRegistry) -> Calls:
 @pytest.fixture(name="updater")
 def _updater(flags: dflag.FlagRegistry, calls: Calls, volume: ConfigMapVolume) -> Iterator[Updater]:
     """
-    Follow a volume that holds two of the flags; the calls so far are forgotten.
+    Yield an updater that follows a volume with two of the flags; the list of calls is cleared first.
     """
     volume.write({"a": "1", "text": "x"})
     with Updater.setup(flags, volume.path) as updater:
@@ -85,7 +85,7 @@ def test_one_key_updated_is_one_change(
     flags: dflag.FlagRegistry, calls: Calls, volume: ConfigMapVolume, updater: Updater
 ) -> None:
     """
-    V1: exactly one callback, with the old value and the new one.
+    V1: a change of one key runs exactly one callback, with the old value and the new one.
     """
     volume.update(a="2")
 
@@ -95,7 +95,7 @@ def test_one_key_updated_is_one_change(
 
 def test_many_keys_updated_are_one_batch(flags: dflag.FlagRegistry, tmp_path: Path) -> None:
     """
-    V2: under a busy writer neither a snapshot, a callback nor a reader of two flags ever meets a mix.
+    V2: under a busy writer no snapshot, no callback and no reader of two flags sees values of two publications.
     """
     names = [f"f{number}" for number in range(30)]
     handles = [flags.dyn_int(name, 0) for name in names]
@@ -115,14 +115,14 @@ def test_many_keys_updated_are_one_batch(flags: dflag.FlagRegistry, tmp_path: Pa
     def read() -> None:
         while not done.is_set():
             new, old = first.get(), last.get()
-            if old < new:  # seen one new value, then an older one of another flag
+            if old < new:  # a new value was read, then an older one of another flag
                 mixed.append((new, old))
             snapshot = flags.snapshot()
             if len({snapshot[handle] for handle in handles}) != 1:
                 mixed.append("snapshot")
 
     reader = threading.Thread(target=read)
-    # Threads change places as often as they can: else the writer waits for the reader after each system call.
+    # With the usual switch interval the writer would wait for the reader after each system call.
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     with Updater.setup(flags, volume.path) as updater:
@@ -144,7 +144,7 @@ def test_an_unchanged_rewrite_changes_nothing(
     flags: dflag.FlagRegistry, calls: Calls, volume: ConfigMapVolume, updater: Updater
 ) -> None:
     """
-    V4, V35, V41: the same contents, other modes, or the same in a new directory validate and tell nothing.
+    V4, V35, V41: the same contents, with other modes or in a new directory, run no validator and no callback.
     """
     asked: list[object] = []
     flags["a"].validator(asked.append)
@@ -164,7 +164,7 @@ def test_an_unchanged_rewrite_changes_nothing(
 
 def test_a_key_added_is_picked_up_by_itself(calls: Calls, volume: ConfigMapVolume, updater: Updater) -> None:
     """
-    V5: the swap comes before the new key's link, and is enough.
+    V5: a key that a swap adds is applied.
     """
     volume.update(b="7")
 
@@ -175,7 +175,7 @@ def test_a_key_removed_shows_the_default(
     flags: dflag.FlagRegistry, calls: Calls, volume: ConfigMapVolume, updater: Updater, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    V6: the flag returns to its default, with one callback, and the log names it.
+    V6: when its key is removed, the flag returns to its default with one callback, and the log names the flag.
     """
     with caplog.at_level(logging.INFO, "dflag"):
         volume.remove("text")
@@ -188,7 +188,7 @@ def test_all_keys_removed_keeps_the_values(
     flags: dflag.FlagRegistry, calls: Calls, volume: ConfigMapVolume, updater: Updater
 ) -> None:
     """
-    V7, V19: an optional ConfigMap deleted and created again shows no default in between.
+    V7, V19: the values stay when all keys are removed, as when an optional ConfigMap is deleted, until new ones come.
     """
     volume.write({})
     assert eventually(lambda: not updater.status().sources[0].healthy)
@@ -204,7 +204,7 @@ def test_a_key_deleted_and_added_again_ends_where_it_was(
     flags: dflag.FlagRegistry, calls: Calls, volume: ConfigMapVolume
 ) -> None:
     """
-    V8: between two looks a key that went and came back never was away.
+    V8: a key that is removed and added again between two looks runs no callback.
     """
     volume.write({"a": "1", "text": "x"})
     updater = Updater(flags, volume.path)
@@ -233,7 +233,7 @@ def test_keys_that_are_no_flags_change_nothing(volume: ConfigMapVolume, calls: C
 
 def test_a_frozen_volume_keeps_its_values(volume: ConfigMapVolume, calls: Calls, updater: Updater) -> None:
     """
-    V13: a stale ``..data_tmp`` stops the kubelet, not the program.
+    V13: when a stale ``..data_tmp`` stops the kubelet, the values stay and the source is healthy.
     """
     (volume.path / "..data_tmp").symlink_to("..nowhere")
     with pytest.raises(FileExistsError):
@@ -251,7 +251,7 @@ def test_a_lost_race_keeps_the_values_and_is_tried_again(
     volume: ConfigMapVolume, calls: Calls, updater: Updater, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    V16: a writer that always wins is counted as an error, costs no busy loop, and is overtaken when it rests.
+    V16: a writer that always wins the race is one error and causes no busy loop; its values are applied once it stops.
     """
     fstat = os.fstat
     reads = 0
@@ -279,7 +279,7 @@ def test_a_directory_absent_at_start(
     flags: dflag.FlagRegistry, calls: Calls, tmp_path: Path, *, required: bool
 ) -> None:
     """
-    V17, V18: an absent volume fails at once or is waited for; an empty one is fine; both are followed later.
+    V17, V18: an absent volume raises, or is followed when it appears if not required; an empty volume is followed too.
     """
     volume = ConfigMapVolume(tmp_path / "late")
     if required:
@@ -297,7 +297,7 @@ def test_a_directory_removed_and_made_again_is_followed(
     volume: ConfigMapVolume, calls: Calls, updater: Updater
 ) -> None:
     """
-    V20: while it is away the values stay; the watch is armed anew, time and again.
+    V20: the values stay while the directory is removed, and each time that it is made again it is followed.
     """
     for number in range(2, 5):
         shutil.rmtree(volume.path)
@@ -311,7 +311,7 @@ def test_a_directory_replaced_by_rename_is_followed(
     volume: ConfigMapVolume, calls: Calls, updater: Updater, tmp_path: Path
 ) -> None:
     """
-    V20: another directory under the same path is the source from then on.
+    V20: a directory that is renamed to the path of the source is followed from then on.
     """
     other = ConfigMapVolume(tmp_path / "other")
     other.write({"a": "2"})
@@ -325,7 +325,7 @@ def test_a_directory_replaced_by_rename_is_followed(
 
 def test_a_plain_directory_works_file_by_file(flags: dflag.FlagRegistry, calls: Calls, tmp_path: Path) -> None:
     """
-    V21: files written, replaced by rename and removed are followed; what editors leave beside them is no flag.
+    V21: files that are written, renamed over or removed are followed; files that editors leave are not unknown keys.
     """
     (tmp_path / "a").write_text("1\n")
     with Updater.setup(flags, DirectorySource(tmp_path, settle_seconds=0.03)) as updater:
@@ -370,7 +370,7 @@ def test_a_plain_file_written_in_place_never_shows_a_half(
 
 def test_text_is_read_as_documented(flags: dflag.FlagRegistry, volume: ConfigMapVolume) -> None:
     """
-    V25, V26: a byte order mark and outer white space go, carriage returns with it; inner white space stays.
+    V25, V26: a byte order mark, outer white space and carriage returns are removed; inner white space stays.
     """
     number, text = flags.dyn_int("number", 0), flags.dyn_string("text", "")
     kept = flags.dyn_string("kept", "", strip=False)
@@ -382,7 +382,7 @@ def test_text_is_read_as_documented(flags: dflag.FlagRegistry, volume: ConfigMap
 
 def test_an_empty_file_is_an_empty_text(flags: dflag.FlagRegistry, calls: Calls, volume: ConfigMapVolume) -> None:
     """
-    V27: empty is a value for a string, and an error for a number and a truth value.
+    V27: an empty file is a value for a string flag, and is rejected for an int and a bool flag.
     """
     volume.write({"a": "1", "on": "yes", "text": "x"})
     with Updater.setup(flags, volume.path) as updater:
@@ -394,7 +394,7 @@ def test_an_empty_file_is_an_empty_text(flags: dflag.FlagRegistry, calls: Calls,
 @pytest.mark.untraced
 def test_thousands_of_keys_and_a_large_one_take_bounded_time(flags: dflag.FlagRegistry, tmp_path: Path) -> None:
     """
-    V28: five thousand flags and a text of a MiB are set up and changed in about a second.
+    V28: five thousand flags and a text of a MiB are set up and changed in less than five seconds.
     """
     names = [f"f{number}" for number in range(5000)]
     for name in names:
@@ -415,7 +415,7 @@ def test_unknown_keys_do_not_stop_the_watch(
     volume: ConfigMapVolume, calls: Calls, updater: Updater, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    V29: an unknown key is one warning, not one a publication, and its neighbours are applied.
+    V29: an unknown key is one warning, not one for each publication, and the other keys are applied.
     """
     for number in range(2, 5):
         volume.update({"a": str(number), "stranger": str(number)})
@@ -431,7 +431,7 @@ def test_a_bad_value_among_good_ones_follows_the_policy(
     flags: dflag.FlagRegistry, calls: Calls, volume: ConfigMapVolume, *, atomic: bool
 ) -> None:
     """
-    V31: the others are applied, or none of them; the next good publication recovers either way.
+    V31: the good values next to bad ones are applied, or none with atomic=True; the next good set is applied whole.
     """
     volume.write({"a": "1", "b": "1", "text": "x"})
     with Updater.setup(flags, volume.path, atomic=atomic) as updater:
@@ -447,7 +447,7 @@ def test_a_rule_across_flags_refuses_the_whole_set(
     flags: dflag.FlagRegistry, calls: Calls, volume: ConfigMapVolume
 ) -> None:
     """
-    V32, V33: a set that breaks it is refused whole, at start as an error, later in status.
+    V32, V33: a set that a registry validator refuses is refused whole: by an error at start, later in the status.
     """
 
     @flags.validator
@@ -473,7 +473,7 @@ def test_an_applied_rollback_restores_the_values(
     flags: dflag.FlagRegistry, calls: Calls, volume: ConfigMapVolume, updater: Updater
 ) -> None:
     """
-    L6: publishing the previous set again gives its values, its checksum, and the fleet's.
+    L6: publishing the previous set again restores its values, its checksum and the checksum of the registry.
     """
     before = updater.refresh().checksum, flags.checksum()
     volume.write({"a": "2", "b": "3"})
@@ -498,7 +498,7 @@ def test_without_events_the_check_is_enough(
     number: int,
 ) -> None:
     """
-    V36: where no watch works, the volume is polled, which is logged once and shown.
+    V36: when no watch works, the volume is polled, which is logged once and shown in the status.
     """
     import watchdog.observers.inotify_c
 
@@ -520,7 +520,7 @@ def test_without_events_the_check_is_enough(
 
 def test_lost_events_are_made_up_for(flags: dflag.FlagRegistry, calls: Calls, volume: ConfigMapVolume) -> None:
     """
-    V38: with every event lost the periodic check still converges.
+    V38: when every event is lost, the periodic check still applies each change.
     """
 
     class Deaf(DirectorySource):
@@ -539,7 +539,7 @@ def test_a_storm_is_coalesced_and_the_last_write_wins(
     flags: dflag.FlagRegistry, calls: Calls, volume: ConfigMapVolume, updater: Updater
 ) -> None:
     """
-    V39: hundreds of publications cost bounded work, are told in order, and end on the last value.
+    V39: hundreds of publications cost bounded work, run callbacks in order, and end on the last value.
     """
     busy = time.process_time()
     for number in range(2, 302):
@@ -556,7 +556,7 @@ def test_a_storm_is_coalesced_and_the_last_write_wins(
 
 def test_an_idle_updater_costs_next_to_nothing(volume: ConfigMapVolume, calls: Calls, updater: Updater) -> None:
     """
-    V39: while nothing happens it neither spins nor reads.
+    V39: while nothing changes, an updater uses next to no CPU time.
     """
     busy = time.process_time()
     threading.Event().wait(0.5)  # proves a negative
@@ -566,7 +566,7 @@ def test_an_idle_updater_costs_next_to_nothing(volume: ConfigMapVolume, calls: C
 
 def test_two_volumes_have_a_fixed_precedence(flags: dflag.FlagRegistry, calls: Calls, tmp_path: Path) -> None:
     """
-    V40, L5: the upper volume wins whichever changed last, and a key removed there reveals the lower one's.
+    V40, L5: the upper volume wins, whichever changed last; a key that it drops has the value of the lower volume.
     """
     lower, upper = ConfigMapVolume(tmp_path / "lower"), ConfigMapVolume(tmp_path / "upper")
     lower.write({"a": "1", "b": "1"})
@@ -586,7 +586,7 @@ def test_odd_times_are_irrelevant(
     volume: ConfigMapVolume, calls: Calls, updater: Updater, times: tuple[int, int]
 ) -> None:
     """
-    V42: what counts is what the link names, not when anything was written.
+    V42: a swap is applied whatever the times of its directory and files are.
     """
     steps = volume.steps({"a": "2"})
     for step in steps:
@@ -603,7 +603,7 @@ def test_thousands_of_reloads_leak_nothing(
     flags: dflag.FlagRegistry, calls: Calls, volume: ConfigMapVolume, updater: Updater
 ) -> None:
     """
-    V43: as many descriptors and threads after as before, and stop takes less than a second.
+    V43: thousands of reloads leave as many descriptors open as before, and stop takes less than a second.
     """
     descriptors = len(os.listdir("/proc/self/fd"))
     for number in range(500):
@@ -623,7 +623,7 @@ def test_the_right_directory_is_followed_after_chdir_through_links(
     flags: dflag.FlagRegistry, calls: Calls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    V44: a relative path keeps its meaning, and a parent that is led elsewhere leads the updater there.
+    V44: a relative path keeps its meaning after chdir, and a parent link that is swapped is followed to its new target.
     """
     one, two = ConfigMapVolume(tmp_path / "one" / "flags"), ConfigMapVolume(tmp_path / "two" / "flags")
     one.write({"a": "1"})
@@ -645,7 +645,7 @@ def test_a_sibling_with_the_same_beginning_is_no_concern(
     volume: ConfigMapVolume, calls: Calls, updater: Updater
 ) -> None:
     """
-    V45: what happens to ``config2`` or ``config_a`` does not reach the flags of ``config``.
+    V45: writing to ``config2`` or ``config_a`` does not change the flags of ``config``, and makes no error or warning.
     """
     ConfigMapVolume(f"{volume.path}2").write({"a": "13"})
     (volume.path.parent / f"{volume.path.name}_a").write_text("13")
@@ -662,7 +662,7 @@ def test_callbacks_and_validators_that_raise_do_not_stop_the_rest(
     flags: dflag.FlagRegistry, calls: Calls, volume: ConfigMapVolume, updater: Updater
 ) -> None:
     """
-    L1: a failing validator rejects its flag alone, a failing callback nothing, and the watch lives on.
+    L1: a validator that raises rejects its flag alone, a callback that raises nothing, and updates go on.
     """
 
     @flags["a"].validator
@@ -688,7 +688,7 @@ def test_a_callback_may_use_everything(
     flags: dflag.FlagRegistry, calls: Calls, volume: ConfigMapVolume, updater: Updater
 ) -> None:
     """
-    L2: reading, setting, refreshing and asking from a callback do not lock up.
+    L2: a callback may set flags, refresh, pin and ask for the status without a deadlock.
     """
     done = threading.Event()
 
@@ -710,7 +710,7 @@ def test_a_callback_that_blocks_holds_up_no_value(
     flags: dflag.FlagRegistry, calls: Calls, volume: ConfigMapVolume, updater: Updater
 ) -> None:
     """
-    L2: values go on changing while a callback hangs, and all of its calls come in the end.
+    L2: values go on changing while a callback hangs, and all of its calls are made once it returns.
     """
     leave = threading.Event()
     flags["a"].on_change(lambda _old, _new: leave.wait(DEADLINE_SECONDS))
@@ -755,7 +755,7 @@ def test_status_shows_what_is_followed(
     flags: dflag.FlagRegistry, calls: Calls, volume: ConfigMapVolume, updater: Updater
 ) -> None:
     """
-    L7: source, checksum, error and static flags that wait are all there.
+    L7: the status shows the source, its checksum, the rejected value, and the static flags that wait for a restart.
     """
     volume.update(port="1", a="x")
     assert eventually(lambda: updater.status().pending_restart == ("port",))
@@ -771,7 +771,7 @@ def test_coroutine_callbacks_run_on_their_loop(
     flags: dflag.FlagRegistry, calls: Calls, volume: ConfigMapVolume, updater: Updater
 ) -> None:
     """
-    L8: in an asyncio program a coroutine function runs on the loop; once that is closed, nothing breaks.
+    L8: a coroutine callback runs on its event loop; when that loop is closed, updates and other callbacks go on.
     """
     seen: list[object] = []
 
@@ -797,7 +797,7 @@ def test_coroutine_callbacks_run_on_their_loop(
 
 def test_importing_starts_nothing() -> None:
     """
-    L10: the import opens no socket, starts no thread, and brings none of the heavy packages.
+    L10: importing dflag opens no descriptor, starts no thread, and imports none of the heavy packages.
     """
     result = run_python(
         "import os, sys, threading\n"
@@ -816,7 +816,7 @@ def test_memory_and_volume_agree_on_checksums(
     flags: dflag.FlagRegistry, calls: Calls, volume: ConfigMapVolume, updater: Updater
 ) -> None:
     """
-    The checksum is that of the contents, whatever source they came by, dot files left out.
+    A volume and a memory source with the same contents have the same checksum; dot files do not count.
     """
     volume.update({".dot": "x"})
     checksum = updater.refresh().checksum

@@ -1,5 +1,5 @@
 """
-Whatever lies on the way to the values: links that are swapped, directories that are replaced, files that come and go.
+Changes on the path to the values: links that are swapped, directories that are replaced, files that come and go.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.once, pytest.mark.untraced]
 
 NO_RESYNC = 3600.0
-"""So seldom that only events, or a poll where there are none, can show a change in time."""
+"""So many seconds that only events, or a poll where there are none, can show a change in time."""
 
 SWAP = "rename ..data_tmp"
 
@@ -40,7 +40,7 @@ SWAP = "rename ..data_tmp"
 @pytest.fixture(name="told")
 def _told(flags: dflag.FlagRegistry) -> list[tuple[int, int]]:
     """
-    Declare the flags ``a`` and ``b``, and give the list of all changes of ``a``.
+    Declare the flags ``a`` and ``b``, and return the list of all changes of ``a``.
     """
     told: list[tuple[int, int]] = []
     flags.dyn_int("a", 0).on_change(lambda old, new: told.append((old, new)))
@@ -64,7 +64,7 @@ def _healthy(updater: Updater) -> bool:
 
 def _swap_link(link: Path, target: Path | str) -> None:
     """
-    Lead a link elsewhere by a rename, as ``ln -sfn`` and git-sync do.
+    Give a link another target by a rename, as ``ln -sfn`` and git-sync do.
     """
     new = link.with_name(f"{link.name}.new")
     new.symlink_to(target)
@@ -126,7 +126,7 @@ class GitSync(Layout):
         self._root = root
 
     def publish(self, number: int) -> None:
-        """Make a directory for the number, swap the link, and delete the one before."""
+        """Make a directory for the number, swap the link, and delete the previous directory."""
         old = os.readlink(self.link) if self.link.is_symlink() else None
         new = self._root / f"rev{number}"
         (new / "flags").mkdir(parents=True)
@@ -146,7 +146,7 @@ def test_a_swap_on_the_way_is_one_change_seen_by_events(
     flags: dflag.FlagRegistry, told: list[tuple[int, int]], tmp_path: Path, layout: type[Layout]
 ) -> None:
     """
-    Each publication shows as one revision of both values, without the periodic check, and no default in between.
+    Events show each publication as one change of both values, without the periodic check or a default in between.
     """
     place = layout(tmp_path)
     place.publish(1)
@@ -176,7 +176,7 @@ def test_a_writer_frozen_at_any_step_shows_one_set_below_its_volume(
     tmp_path: Path, layout: type[Layout], *, legacy: bool
 ) -> None:
     """
-    After each step of a publication the old set shows until the rename, then the new one; the token tells just that.
+    At each step of a publication a source reads the old set until the rename, then the new one, as its token shows.
     """
     place = layout(tmp_path)
     place.publish(1)
@@ -197,7 +197,7 @@ def test_a_writer_frozen_at_any_step_shows_one_set_below_its_volume(
 
 def test_a_check_below_a_volume_takes_two_system_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    The link that publishes is read and the directory asked for, no more.
+    A check of a directory below a volume calls only readlink and stat, once each.
     """
     place = Layout(tmp_path)
     place.publish(1)
@@ -222,7 +222,7 @@ def _counted(calls: list[str], name: str, real: Callable[..., Any]) -> Callable[
 @every_layout
 def test_a_storm_of_swaps_on_the_way_tears_no_set(tmp_path: Path, layout: type[Layout]) -> None:
     """
-    Beside a publisher that never rests every set read is one publication, whole.
+    While a publisher never pauses, each set that is read is one whole publication.
     """
     place = layout(tmp_path)
     place.publish(0)
@@ -255,7 +255,7 @@ def test_a_storm_of_swaps_on_the_way_tears_no_set(tmp_path: Path, layout: type[L
 
 def test_a_new_directory_in_a_volume_is_read_before_its_visible_link_is_there(tmp_path: Path) -> None:
     """
-    A kubelet that dies after the rename never makes the link of a new name; the values count all the same.
+    A new directory is read after the rename, although a kubelet that dies then never makes its visible link.
     """
     volume = ConfigMapVolume(tmp_path / "volume")
     volume.write({"other": "1"})
@@ -273,7 +273,7 @@ def test_a_swap_shows_though_the_old_set_stays(
     flags: dflag.FlagRegistry, told: list[tuple[int, int]], tmp_path: Path, kind: str
 ) -> None:
     """
-    A kubelet that dies before it deletes the old set, and so tells nothing to a watch there, has published.
+    A swap is seen by events although a kubelet that dies then never deletes the old set, where a watch would see it.
     """
     volume = ConfigMapVolume(tmp_path / "volume")
     volume.write({"prod/a": "1", "prod/app.yaml": "a: 1"})
@@ -291,7 +291,7 @@ def test_a_directory_that_leaves_its_volume_is_gone_at_once(
     flags: dflag.FlagRegistry, told: list[tuple[int, int]], tmp_path: Path, on_missing: Any
 ) -> None:
     """
-    A set without the directory has no values for it: the source is missing, and comes back with a later set.
+    When a new set lacks the directory, its source is missing at once, and healthy again with a later set that has it.
     """
     place = Layout(tmp_path)
     place.publish(1)
@@ -313,7 +313,7 @@ def test_a_link_led_elsewhere_is_followed_by_events(
     flags: dflag.FlagRegistry, told: list[tuple[int, int]], tmp_path: Path, kind: str, link: str
 ) -> None:
     """
-    Each link on the way may be swapped by a rename, or removed and made anew.
+    Events show when a link on the path is swapped by a rename, or is removed and made again.
     """
     for number in range(1, 5):
         place = tmp_path / f"rev{number}" / "real"
@@ -349,7 +349,7 @@ def test_a_directory_on_the_way_that_is_replaced_is_followed_by_events(
     flags: dflag.FlagRegistry, told: list[tuple[int, int]], tmp_path: Path, kind: str, level: str
 ) -> None:
     """
-    The directory itself, or one above it, may be moved away and another one moved to its place.
+    Events show when the directory, or one above it, is moved away and another one is moved to its place.
     """
 
     def make(root: Path, number: int) -> None:
@@ -442,7 +442,7 @@ def test_a_document_saved_in_any_way_is_read_and_never_seen_as_gone(
     on_missing: Any,
 ) -> None:
     """
-    However an editor or a script writes it: each text shows once, no default in between, and nothing is complained of.
+    In whatever way a document is saved, each text is applied once, without a default in between and without an error.
     """
     path = tmp_path / "etc" / "app.yaml"
     path.parent.mkdir()
@@ -467,7 +467,7 @@ def test_a_document_that_appears_later_is_read(
     missing: str,
 ) -> None:
     """
-    It may be absent at the start, with the directory or several; and be removed, and made anew.
+    A document that is absent at the start, with or without its directories, is read when it appears, and appears again.
     """
     path = tmp_path / "x" / "y" / "app.yaml"
     if missing == "document":
@@ -489,7 +489,7 @@ def test_a_document_that_appears_later_is_read(
 
 def test_a_document_is_read_once_it_has_settled_after_it_appeared(tmp_path: Path) -> None:
     """
-    A document that is there and too young to be read is due when it will have settled, whatever events come.
+    A document that appeared too recently to be read is due at the moment when it has settled, without another event.
     """
     source = FileSource(tmp_path / "app.yaml", settle_seconds=0.1)
     with pytest.raises(dflag.SourceError):
@@ -513,13 +513,13 @@ def test_a_file_removed_and_written_anew_shows_no_default(
     flags: dflag.FlagRegistry, told: list[tuple[int, int]], tmp_path: Path, on_missing: Any
 ) -> None:
     """
-    ``rm a; echo 61 > a`` is one change, also when it is the only file.
+    ``rm a; echo 61 > a`` is one change from the old value to the new one, also when ``a`` is the only file.
     """
     (tmp_path / "a").write_text("60")
     with Updater.setup(flags, tmp_path, resync_seconds=NO_RESYNC, on_missing=on_missing) as updater:
         for number in (61, 62):
             (tmp_path / "a").unlink()
-            assert eventually(lambda: updater._feeds[0].source.recheck_seconds() is not None)  # it was noticed
+            assert eventually(lambda: updater._feeds[0].source.recheck_seconds() is not None)  # the removal was noticed
             (tmp_path / "a").write_text(str(number))
             assert _shows(updater, a=number)
         assert flags.flush(DEADLINE_SECONDS)
@@ -536,13 +536,13 @@ def test_a_file_removed_and_written_anew_shows_no_default(
 
 class Counting(DirectorySource):
     """
-    Counts how often it is looked at.
+    A directory source that counts its checks.
     """
 
     looks = 0
 
     def probe(self) -> object:
-        """Count one more."""
+        """Count the check."""
         self.looks += 1
         return super().probe()
 
@@ -552,7 +552,7 @@ def test_a_storm_of_events_makes_a_bounded_number_of_looks(
     flags: dflag.FlagRegistry, told: list[tuple[int, int]], tmp_path: Path, noise: str
 ) -> None:
     """
-    Thousands of events a second are a few dozen looks, and a value that changes amid them shows.
+    Thousands of events a second make a few dozen looks, and a value that changes meanwhile is applied.
     """
     (tmp_path / "flags").mkdir()
     (tmp_path / "flags" / "a").write_text("1")
@@ -671,7 +671,7 @@ def test_what_cannot_be_read_any_more_is_not_healthy(
     path: str,
 ) -> None:
     """
-    Whatever has become of the volume: the values stay, the status says so, and the next good set is followed.
+    When a volume cannot be read, its values stay, its source is unhealthy, and the next good set is applied.
     """
     with Updater.setup(flags, readable.path / path, resync_seconds=0.05, unknown="ignore") as updater:
         assert _healthy(updater)
@@ -702,7 +702,7 @@ def test_a_directory_that_becomes_unreadable_is_not_healthy(
     kind: str,
 ) -> None:
     """
-    What may not be read any more, though no link has moved, is noticed, and so is that it may be read again.
+    A source that loses its read permission is unhealthy although no link has changed, and healthy when it has it again.
     """
     root = tmp_path / "flags"
     if kind in ("plain", "document"):
@@ -729,7 +729,7 @@ def test_a_directory_that_becomes_unreadable_is_not_healthy(
 
 def _refuse(patch: pytest.MonkeyPatch, call: str) -> None:
     """
-    Do to what is under test as to a user that is not root.
+    Make the call fail as it does for a user that is not root.
     """
     real = getattr(os, call)
 
@@ -746,7 +746,7 @@ def _refuse(patch: pytest.MonkeyPatch, call: str) -> None:
 
 class Renumbering:
     """
-    Gives every file another inode number at each look, as some FUSE file systems do, except to publishers.
+    Give every file another inode number at each look, as some FUSE file systems do, except in the publishing thread.
     """
 
     def __init__(self, patch: pytest.MonkeyPatch, how: str) -> None:
@@ -761,13 +761,13 @@ class Renumbering:
 
     @contextlib.contextmanager
     def publishing(self) -> Iterator[None]:
-        """Leave this thread alone meanwhile."""
+        """Give this thread the real numbers within the block."""
         self._exempt = threading.get_ident()
         yield
         self._exempt = None
 
     def renumber(self, status: os.stat_result) -> os.stat_result:
-        """Put in the next number."""
+        """Return the status with the next number, except in the publishing thread."""
         if threading.get_ident() == self._exempt:
             return status
         fields, named = status.__reduce__()[1]  # type: ignore[misc]  # object promises less than a structseq gives
@@ -827,7 +827,7 @@ def test_a_file_system_with_restless_inode_numbers_is_followed(
     layout: str,
 ) -> None:
     """
-    It starts, follows, and says that it is well.
+    An updater of a file system whose inode numbers change at each look starts, applies each change and is healthy.
     """
     root = tmp_path / "flags"
     volume = ConfigMapVolume(root)
@@ -855,7 +855,7 @@ def test_a_set_is_one_set_where_inode_numbers_prove_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renumbering: Renumbering
 ) -> None:
     """
-    There the link proves it: a set that was swapped and deleted while it was read is read anew.
+    When inode numbers prove nothing, the link shows that a set was swapped while it was read, and it is read again.
     """
     volume = ConfigMapVolume(tmp_path)
     with renumbering.publishing():
@@ -884,7 +884,7 @@ def test_a_bad_entry_is_a_bad_value_of_its_flag_alone(
     flags: dflag.FlagRegistry, told: list[tuple[int, int]], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    A FIFO, a device, a loop and a huge file are named with their paths; their neighbours follow, in each layout.
+    In each layout a FIFO, a device, a loop and a huge file are rejected with their paths; other entries are applied.
     """
     caplog.set_level(logging.WARNING, "dflag")
     names = ("fifo", "device", "loop", "huge")
