@@ -64,7 +64,7 @@ def body(*pieces: bytes) -> list[dict[str, Any]]:
 
 
 def test_answers(flags: dflag.FlagRegistry) -> None:
-    """A listing, the same unchanged, HEAD and an error each take two messages."""
+    """The app sends a listing in two messages, 304 if it is unchanged, no body for HEAD, 404 for an unknown path."""
     flags.dyn_int("rate", 50)
     got = call(flags)
     assert (got.status, [message["type"] for message in got.sent]) == (
@@ -94,12 +94,12 @@ def test_answers(flags: dflag.FlagRegistry) -> None:
     ],
 )
 def test_root_path(flags: dflag.FlagRegistry, root_path: str, path: str, status: int) -> None:
-    """Both ways of servers to tell a prefix are understood: with it in the path, and without."""
+    """The app finds its pages whether a server leaves the prefix in the path or takes it away."""
     assert call(flags, root_path=root_path, path=path).status == status
 
 
 def test_cookies_that_come_one_by_one(flags: dflag.FlagRegistry) -> None:
-    """HTTP/2 may send them so, and they are one header of cookies; other headers are lists."""
+    """Repeated cookie headers, which HTTP/2 allows, are joined with semicolons, other repeated headers with commas."""
     seen: list[Mapping[str, str]] = []
     app = make_asgi_app(flags, authorize=seen.append)
     exchange = Exchange()
@@ -110,7 +110,7 @@ def test_cookies_that_come_one_by_one(flags: dflag.FlagRegistry) -> None:
 
 
 def test_setting_in_pieces(flags: dflag.FlagRegistry) -> None:
-    """A body may come in any number of messages; validators do not run on the event loop's thread."""
+    """A body in several messages sets a flag, and the flag's validator does not run on the event loop's thread."""
     threads = []
     rate = flags.dyn_int("rate", 50, validator=lambda value: threads.append(threading.current_thread()))
     threads.clear()
@@ -132,13 +132,13 @@ def test_setting_in_pieces(flags: dflag.FlagRegistry) -> None:
 def test_bodies_over_the_limit(
     flags: dflag.FlagRegistry, declared: list[tuple[bytes, bytes]], pieces: list[bytes], received: int
 ) -> None:
-    """A body is received no further than it takes to see that it is too long, whatever it was declared as."""
+    """The app receives no more messages of a body than show that it is too long, whatever length was declared."""
     got = call(flags, *body(*pieces), method="POST", path="/set", headers=TOKEN + declared)
     assert (got.status, got.received) == (413, received)
 
 
 def test_body_of_the_refused_is_not_received(flags: dflag.FlagRegistry) -> None:
-    """Who is not let in cannot make the program receive; a header sent twice is no credential."""
+    """The app does not receive the body of a request that it refuses, here for a credential that is sent twice."""
     got = call(flags, method="POST", path="/set", headers=[*TOKEN, TOKEN[0]])
     assert (got.status, got.received) == (401, 0)
 
@@ -153,7 +153,7 @@ def test_client_that_leaves(flags: dflag.FlagRegistry) -> None:
 
 @pytest.mark.parametrize("fault", [KeyboardInterrupt, SystemExit, GeneratorExit])
 def test_authorize_that_raises_ends_no_loop(flags: dflag.FlagRegistry, fault: type[BaseException]) -> None:
-    """Whatever an authorize raises refuses: on its thread it is no signal's, and the event loop goes on."""
+    """Any exception of `authorize` refuses the request, even KeyboardInterrupt, and the event loop goes on."""
 
     def authorize(headers: Mapping[str, str]) -> str | None:
         raise fault
@@ -165,7 +165,7 @@ def test_authorize_that_raises_ends_no_loop(flags: dflag.FlagRegistry, fault: ty
 
 
 def test_other_scopes(flags: dflag.FlagRegistry) -> None:
-    """A server's start and stop are acknowledged, web sockets are closed, anything else is no scope of ours."""
+    """The app acknowledges a server's start and stop, closes web sockets, and raises ValueError for any other scope."""
     lifespan = call(flags, {"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}, type="lifespan")
     assert [message["type"] for message in lifespan.sent] == [
         "lifespan.startup.complete",
@@ -177,7 +177,7 @@ def test_other_scopes(flags: dflag.FlagRegistry) -> None:
 
 
 def test_loop_goes_on_while_a_validator_thinks(flags: dflag.FlagRegistry) -> None:
-    """Requests are answered while a validator of another one is at work."""
+    """The app answers a request while a validator of another request runs."""
     proceed = threading.Event()
     loops: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
 

@@ -71,7 +71,7 @@ def price(url: str) -> Any:
 
 @pytest.fixture(name="url", params=sorted(PROGRAMS), scope="module")
 def _url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Run an example program, and return the place of its root."""
+    """Run an example program, and yield the URL of its root."""
     command = PROGRAMS[request.param]
     for package in (request.param, command[2]):
         if importlib.util.find_spec(package) is None:
@@ -132,9 +132,9 @@ def test_mounted_under_a_prefix(url: str) -> None:
 
 
 def test_body_over_the_limit(url: str) -> None:
-    """A body of one byte too many is refused, whether its length is declared or not."""
+    """A body of one byte over the limit is refused with 413, whether its length is declared or not."""
     body = b" " * (LIMIT_BYTES + 1)
     place = f"{url}/debug/flags/set"
     assert ask(place, "POST", body, HEADERS).status == 413
     assert ask(place, "POST", iter([body]), HEADERS).status == 413
-    assert ask(place, "POST", body[1:], HEADERS).status == 400  # read to its end, and no JSON
+    assert ask(place, "POST", body[1:], HEADERS).status == 400  # read to its end, and not JSON

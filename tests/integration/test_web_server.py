@@ -39,7 +39,7 @@ BODY = b'{"name": "text", "value": "a"}'  # 30 bytes
 
 @pytest.fixture(name="server")
 def _server_fixture(flags: dflag.FlagRegistry) -> Iterator[FlagServer]:
-    """Return a running server of the test's registry, which has one flag."""
+    """Yield a running server of the test's registry, which has one flag."""
     flags.dyn_string("text", "")
     with start_http_server(0, flags, authorize=bearer_token("t0ken", "alice")) as server:
         yield server
@@ -51,7 +51,7 @@ def connect(server: FlagServer) -> socket.socket:
 
 def exchange(server: FlagServer, sent: bytes) -> bytes:
     """
-    Send raw bytes and read until the server closes.
+    Send raw bytes, and return what the server sends until it closes the connection.
     """
     with connect(server) as connection:
         connection.sendall(sent)
@@ -85,7 +85,7 @@ def ask(connection: http.client.HTTPConnection, method: str, path: str, *args: A
 
 
 def test_one_connection_serves_many_requests(server: FlagServer, flags: dflag.FlagRegistry) -> None:
-    """Listing, setting, errors and HEAD follow each other on one kept connection."""
+    """One kept connection serves listings, HEAD, settings and errors, one after the other."""
     headers = {"Authorization": "Bearer t0ken", "Content-Type": "application/json"}
     with client(server) as connection:
         assert ask(connection, "GET", "/?name=text")[0] == 200
@@ -101,7 +101,7 @@ def test_one_connection_serves_many_requests(server: FlagServer, flags: dflag.Fl
 
 
 def test_close_ends_everything(flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Closing frees the port, ends idle connections at once, and may be done again."""
+    """close() frees the port, ends idle connections at once, and may be called again."""
     monkeypatch.setattr(_connection, "IDLE_SECONDS", 2 * DEADLINE_SECONDS)
     server = start_http_server(0, flags)
     with client(server) as connection:
@@ -116,7 +116,7 @@ def test_close_ends_everything(flags: dflag.FlagRegistry, monkeypatch: pytest.Mo
 
 @pytest.mark.untraced  # the tracer of coverage would be replaced
 def test_closing_amid_closing(flags: dflag.FlagRegistry) -> None:
-    """A signal handler may close a server that its thread is closing: here a trace function stands for it."""
+    """close() does not hang when a signal handler, here a trace function, calls it amid close() in the same thread."""
     for number in range(1, 31):
         server = start_http_server(0, flags)
         closing = threading.Thread(target=_close_amid_closing, args=(server, number), daemon=True)
@@ -140,13 +140,13 @@ def _close_amid_closing(server: FlagServer, number: int) -> None:
 
 
 def test_port_that_is_taken(server: FlagServer, flags: dflag.FlagRegistry) -> None:
-    """A port in use raises where the server is started, and leaves nothing behind."""
+    """start_http_server() raises an OSError for a port in use, and leaves nothing behind."""
     with pytest.raises(OSError, match="in use"):
         start_http_server(server.port, flags)
 
 
 def test_without_a_thread_the_port_is_free(flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that cannot start a thread closes its socket, or clients would wait for an answer."""
+    """When start_http_server() cannot start a thread, it frees the port, so that no client waits for an answer."""
     made: list[Any] = []
 
     def fail(thread: threading.Thread) -> None:
@@ -190,7 +190,7 @@ def test_without_a_thread_the_port_is_free(flags: dflag.FlagRegistry, monkeypatc
 def test_malformed_requests(
     server: FlagServer, flags: dflag.FlagRegistry, sent: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """What is no HTTP gets a client error at most and loses its connection; nothing is set nor written to stderr."""
+    """A malformed request gets at most one error and loses its connection; no flag is set, nothing goes to stderr."""
     answer = exchange(server, sent)
     assert not answer or 400 <= status(answer) < 500 or status(answer) in (501, 505)
     assert answer.count(b"HTTP/1.1 ") <= 1
@@ -253,7 +253,7 @@ CHUNKS = chunked(BODY)
 def test_requests_that_two_readers_could_read_differently(
     server: FlagServer, flags: dflag.FlagRegistry, head: bytes, body: bytes, expected: int
 ) -> None:
-    """A request whose headers or framing are not plainly in the grammar is refused, and nothing behind it is read."""
+    """A request whose headers or framing break the grammar is refused, and no request after it is answered."""
     answer = exchange(server, POST + head + b"\r\n\r\n" + body + HIDDEN)
     assert status(answer) == expected
     assert answer.count(b"HTTP/1.1 ") == 1
@@ -272,7 +272,7 @@ def test_requests_that_two_readers_could_read_differently(
     ],
 )
 def test_requests_in_the_grammar(server: FlagServer, flags: dflag.FlagRegistry, head: bytes, body: bytes) -> None:
-    """What RFC 9112 allows is read, and the next request on the connection is found where the body ends."""
+    """A request that RFC 9112 allows is read, and the next request on the connection is found where its body ends."""
     last = HIDDEN.replace(b"\r\n\r\n", b"\r\nConnection: x, Close\r\n\r\n")
     answer = exchange(server, POST + head + b"\r\n\r\n" + body + last)
     assert status(answer) == 200
@@ -301,7 +301,7 @@ def test_requests_in_the_grammar(server: FlagServer, flags: dflag.FlagRegistry, 
     ],
 )
 def test_request_lines(server: FlagServer, line: bytes, expected: int) -> None:
-    """A request line is a method, a target and HTTP/1, with one space between them."""
+    """The server accepts a request line only if it is a method, a target and HTTP/1 with one space between them."""
     assert status(exchange(server, line + b"\r\nHost: localhost\r\nConnection: close\r\n\r\n")) == expected
 
 
@@ -320,7 +320,7 @@ def test_request_lines(server: FlagServer, line: bytes, expected: int) -> None:
     ],
 )
 def test_a_target_may_name_the_host(server: FlagServer, target: str, host: str, expected: int) -> None:
-    """Every server accepts the absolute form, and its host counts instead of Host (RFC 9112, section 3.2.2)."""
+    """The server accepts an absolute target, whose host counts instead of Host (RFC 9112, section 3.2.2)."""
     sent = f"GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
     answer = exchange(server, sent)
     assert status(answer) == expected
@@ -329,7 +329,7 @@ def test_a_target_may_name_the_host(server: FlagServer, target: str, host: str, 
 
 @pytest.mark.parametrize("head", ["", "Host: localhost\r\nHost: localhost\r\n"])
 def test_a_target_does_not_make_up_for_host(server: FlagServer, head: str) -> None:
-    """HTTP/1.1 asks for one Host beside it."""
+    """An HTTP/1.1 request with an absolute target is refused if it does not have exactly one Host."""
     assert status(exchange(server, f"GET http://localhost/ HTTP/1.1\r\n{head}\r\n".encode())) == 400
 
 
@@ -338,7 +338,7 @@ def test_a_target_does_not_make_up_for_host(server: FlagServer, head: str) -> No
     ["multipart/form-data", "multipart/mixed; boundary=x", "message/rfc822", "text/plain", "application/json/x", ""],
 )
 def test_other_content_types(server: FlagServer, content_type: str) -> None:
-    """Each content type but JSON is refused as that."""
+    """A body of any content type but JSON is refused with 415."""
     head = POST.replace(b"application/json", content_type.encode())
     assert status(exchange(server, head + b"Content-Length: 30\r\n\r\n" + BODY)) == 415
 
@@ -352,10 +352,10 @@ def test_declared_length_over_the_limit(server: FlagServer, length: str) -> None
 
 
 def test_chunks_over_the_limit(server: FlagServer) -> None:
-    """A body of many chunks is cut off at the limit; one of just the limit is read."""
+    """A body in chunks that is over the limit is refused with 413; one of exactly the limit is read."""
     whole = [b" " * 65_536] * (LIMIT_BYTES // 65_536) + [b" " * (LIMIT_BYTES % 65_536)]
     head = POST + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
-    assert status(exchange(server, head + chunked(*whole))) == 400  # read, and no JSON
+    assert status(exchange(server, head + chunked(*whole))) == 400  # read, and not JSON
     assert status(exchange(server, head + chunked(*whole, b" "))) == 413
 
 
@@ -368,13 +368,13 @@ def test_value_of_one_mebibyte(server: FlagServer, flags: dflag.FlagRegistry) ->
 
 
 def test_a_body_over_the_limit_is_not_asked_for(server: FlagServer) -> None:
-    """A client that waits to be told to go on is answered at once where its body is too long."""
+    """A client that waits for ``100 Continue`` with a body over the limit gets 413 at once."""
     answer = exchange(server, POST + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % (LIMIT_BYTES + 1))
     assert status(answer) == 413
 
 
 def test_cookies_that_come_one_by_one(flags: dflag.FlagRegistry) -> None:
-    """They are one header of cookies, as a proxy in front may pass them on from HTTP/2."""
+    """Repeated cookie headers, as a proxy may pass them on from HTTP/2, are joined into one."""
     seen = []
     with start_http_server(0, flags, authorize=lambda headers: seen.append(headers["cookie"])) as server:
         exchange(server, POST + b"Connection: close\r\nCookie: a=1\r\nCookie: b=2\r\n\r\n")
@@ -400,14 +400,14 @@ def test_refused_body_is_not_taken_for_a_request(server: FlagServer) -> None:
 
 
 def test_answer_to_a_refused_body_arrives(server: FlagServer) -> None:
-    """Who sends a large body without being let in gets the answer, not a reset connection."""
+    """A client that sends a large body without authorization gets the answer, not a reset connection."""
     body = b" " * 2**24  # more than the kernel keeps
     head = b"POST /set HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
     assert status(exchange(server, head + body)) == 401
 
 
 def test_continue_only_where_the_body_is_wanted(server: FlagServer) -> None:
-    """A client that waits to be told to go on is told so after it was let in, and not before."""
+    """A client that waits for ``100 Continue`` gets it only if it is authorized, and otherwise gets 401."""
     body = b'{"name": "text", "value": "a"}'
     expects = b"Expect: 100-continue\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
     with connect(server) as connection:
@@ -421,7 +421,7 @@ def test_continue_only_where_the_body_is_wanted(server: FlagServer) -> None:
 
 
 def test_slow_clients_are_cut_off(server: FlagServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However steadily the bytes drip, a request has to be there in time."""
+    """A request that is not complete in time is cut off, however steadily its bytes come; a late body gets 408."""
     monkeypatch.setattr(_connection, "REQUEST_SECONDS", 0.4)
     with connect(server) as connection:
         deadline = time.monotonic() + DEADLINE_SECONDS
@@ -440,14 +440,14 @@ def test_slow_clients_are_cut_off(server: FlagServer, monkeypatch: pytest.Monkey
 
 
 def test_idle_connections_are_closed(server: FlagServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection that says nothing is closed after a while."""
+    """A connection without a request is closed after `IDLE_SECONDS`."""
     monkeypatch.setattr(_connection, "IDLE_SECONDS", 0.1)
     with connect(server) as connection:
         assert connection.recv(1) == b""
 
 
 def test_connections_are_counted(flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond the limit connections wait, without a thread, until another one ends."""
+    """A connection over the limit waits, without a thread, until another one ends."""
     monkeypatch.setattr(_server, "MAX_CONNECTIONS", 2)
     with start_http_server(0, flags) as server, contextlib.ExitStack() as stack:
         threads = threading.active_count()
@@ -523,7 +523,7 @@ def test_without_a_free_descriptor_it_rests_and_comes_back() -> None:
 def test_closing_ends_the_rest_after_a_failure(
     flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A server that cannot accept connections is closed at once."""
+    """close() returns at once while the server waits to try again after it could not accept a connection."""
 
     def fail(self: TCPServer) -> None:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
@@ -542,7 +542,7 @@ def test_closing_ends_the_rest_after_a_failure(
 def test_a_connection_whose_end_fails_gives_its_place_back(
     flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever the closing of a connection raises, the next one is served."""
+    """When the closing of a connection raises, its place is free again, and the next connection is served."""
     real = _server._Server.shutdown_request
 
     def fail(self: _server._Server, request: Any) -> None:
@@ -558,7 +558,7 @@ def test_a_connection_whose_end_fails_gives_its_place_back(
 
 
 def test_requests_of_a_connection_are_counted(server: FlagServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection ends, and says so, with its last request."""
+    """A connection ends after `MAX_REQUESTS` requests, and only the last answer says that it closes."""
     monkeypatch.setattr(_connection, "MAX_REQUESTS", 3)
     answer = exchange(server, b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n" * 5)
     assert answer.count(b"HTTP/1.1 404") == 3
@@ -566,7 +566,7 @@ def test_requests_of_a_connection_are_counted(server: FlagServer, monkeypatch: p
 
 
 def test_connections_grow_only_so_old(server: FlagServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection that keeps asking ends at a certain age, whether or not others wait."""
+    """A connection that keeps sending requests is closed at the age of `AGE_SECONDS`, although no other one waits."""
     monkeypatch.setattr(_connection, "AGE_SECONDS", 0.3)
     monkeypatch.setattr(_connection, "MAX_REQUESTS", 10**9)
     answer, began = ask_steadily(server, threading.Event()), time.monotonic()
@@ -600,7 +600,7 @@ def drip(server: FlagServer, gone: threading.Event) -> None:
 
 def sit(server: FlagServer, gone: threading.Event) -> None:
     """
-    Hold a connection without a word.
+    Hold a connection open without sending anything.
     """
     with contextlib.suppress(OSError), connect(server) as connection:
         connection.settimeout(0.1)
@@ -614,7 +614,7 @@ def sit(server: FlagServer, gone: threading.Event) -> None:
 def test_busy_clients_leave_room_for_others(
     flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch, hold: Callable[[FlagServer, threading.Event], object]
 ) -> None:
-    """Clients that hold all places, and come back at once when they lose one, do not keep another one out."""
+    """Clients that hold all connections, and connect again when they lose one, do not keep another client out."""
     monkeypatch.setattr(_server, "MAX_CONNECTIONS", 4)
     monkeypatch.setattr(_server, "_PATIENCE_SECONDS", 0.5)
     monkeypatch.setattr(_connection, "MAX_REQUESTS", 10**9)
@@ -648,7 +648,7 @@ def test_busy_clients_leave_room_for_others(
 def test_whatever_authorize_raises_refuses(
     flags: dflag.FlagRegistry, fault: type[BaseException], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """In the server's own threads every exception refuses, and the connection goes on."""
+    """Any exception of `authorize` refuses the request, is logged without its text, and leaves the connection open."""
     flags.dyn_string("text", "")
 
     def authorize(headers: Mapping[str, str]) -> str | None:
@@ -686,7 +686,7 @@ def test_whatever_authorize_raises_refuses(
     ],
 )
 def test_names_on_loopback(server: FlagServer, host: str, expected: int) -> None:
-    """On a loopback address a name of anybody's own is refused, so that no page reaches it through DNS."""
+    """A server on a loopback address refuses foreign host names, so that no web page reaches it through DNS."""
     sent = f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
     assert status(exchange(server, sent)) == expected
 
@@ -709,7 +709,7 @@ def test_names_on_loopback(server: FlagServer, host: str, expected: int) -> None
     ],
 )
 def test_allowed_hosts(flags: dflag.FlagRegistry, options: dict[str, Any], expected: int) -> None:
-    """Names can be allowed; where the server is meant to be reached from elsewhere all are."""
+    """A loopback server accepts only host names of `allowed_hosts`; others accept all if the option is missing."""
     with start_http_server(0, flags, **options) as server:
         sent = b"GET / HTTP/1.1\r\nHost: flags.example:80\r\nConnection: close\r\n\r\n"
         assert status(exchange(server, sent)) == expected
@@ -731,13 +731,13 @@ def test_allowed_hosts(flags: dflag.FlagRegistry, options: dict[str, Any], expec
 def test_arguments_that_can_never_work_are_refused(
     flags: dflag.FlagRegistry, port: Any, options: dict[str, Any], message: str
 ) -> None:
-    """They are faults of the program, so they are no OSError, which a program may wait out."""
+    """Arguments that can never work raise a DefinitionError, not an OSError, after which a program may try again."""
     with pytest.raises(dflag.DefinitionError, match=message):
         start_http_server(port, flags, **options)
 
 
 def test_a_name_that_no_host_can_have_is_an_oserror(flags: dflag.FlagRegistry) -> None:
-    """It is an address that cannot be used, like any other name that leads nowhere."""
+    """A name that no host can have raises an OSError, like any other address that cannot be used."""
     with pytest.raises(OSError, match="no such address"):
         start_http_server(0, flags, addr="shop..example")
 
@@ -756,7 +756,7 @@ def test_a_name_that_no_host_can_have_is_an_oserror(flags: dflag.FlagRegistry) -
     ],
 )
 def test_names_on_loopback_of_ipv6(flags: dflag.FlagRegistry, addr: str, host: str, expected: int) -> None:
-    """The address that was bound decides, in whatever way it was written."""
+    """The address that the server is bound to, however it was written, decides whether a host name is accepted."""
     with start_http_server(0, flags, addr=addr) as server:
         # Linux maps IPv4 into IPv6 for a socket that is bound so.
         target = "127.0.0.1" if "ffff" in addr else "::1"
@@ -839,7 +839,7 @@ def test_forked_child_lets_go(flags: dflag.FlagRegistry) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_listing_in_a_forked_child(flags: dflag.FlagRegistry) -> None:
-    """A child that was forked while a thread rendered lists its own flags, and says which process it is."""
+    """A child that was forked while a thread made a listing can make its own, which names the child's process."""
     handler = Handler(flags, None, authorize=None, title=None)
     request = Request(method="GET", path="/")
     assert isinstance(handler.handle(request), Response)

@@ -23,7 +23,7 @@ TOKEN = {"HTTP_AUTHORIZATION": "Bearer t0ken", "CONTENT_TYPE": "application/json
 
 class Input(io.BytesIO):
     """
-    A body that counts what was read of it.
+    A body that counts the bytes that are read from it.
     """
 
     taken = 0
@@ -36,7 +36,7 @@ class Input(io.BytesIO):
 
 def call(registry: dflag.FlagRegistry, method: str = "GET", **environ: Any) -> tuple[str, dict[str, str], bytes]:
     """
-    Ask the app through the validator of the standard library.
+    Return the status, headers and body that the app gives through the validator of the standard library.
     """
     app = validator(make_wsgi_app(registry, authorize=bearer_token("t0ken", "alice")))
     environ = {"REQUEST_METHOD": method, "SCRIPT_NAME": "", "PATH_INFO": "/", "QUERY_STRING": "", **environ}
@@ -58,7 +58,7 @@ def call(registry: dflag.FlagRegistry, method: str = "GET", **environ: Any) -> t
 
 
 def test_follows_the_standard(flags: dflag.FlagRegistry) -> None:
-    """Every sort of answer passes the validator: a page, no body, an unchanged one, an error."""
+    """Each kind of answer passes the WSGI validator: a listing, a page, no body, an unchanged listing, an error."""
     flags.dyn_int("rate", 50)
     status, headers, body = call(flags)
     assert (status, headers["Content-Length"]) == ("200 OK", str(len(body)))
@@ -72,7 +72,7 @@ def test_follows_the_standard(flags: dflag.FlagRegistry) -> None:
 
 
 def test_path_and_query_are_decoded(flags: dflag.FlagRegistry) -> None:
-    """The path comes as the characters of Latin-1 and the query encoded; what is not UTF-8 is no fault."""
+    """The app decodes the query, and a path or a query that is not UTF-8 is not a server error."""
     flags.dyn_int("rate", 50)
     assert json.loads(call(flags, QUERY_STRING="name=r%61te")[2])["flags"] != []
     assert call(flags, QUERY_STRING="name=%FF")[0] == "200 OK"
@@ -80,7 +80,7 @@ def test_path_and_query_are_decoded(flags: dflag.FlagRegistry) -> None:
 
 
 def test_setting(flags: dflag.FlagRegistry) -> None:
-    """A body of a declared length sets a flag."""
+    """A body of the declared length sets a flag, although more bytes follow it."""
     rate = flags.dyn_int("rate", 50)
     sent = b'{"name": "rate", "value": "60"}'
     more = {"wsgi.input": io.BytesIO(sent + b"of the next request"), "CONTENT_LENGTH": str(len(sent))}
@@ -101,7 +101,7 @@ def test_setting(flags: dflag.FlagRegistry) -> None:
 def test_lengths_of_bodies(
     flags: dflag.FlagRegistry, environ: dict[str, Any], size: int, status: str, taken: int
 ) -> None:
-    """No more is read than was declared and than the limit, also where a server ends a body of chunks by itself."""
+    """The app reads no more of a body than was declared, or than one byte over the limit if the server ends it."""
     body = Input(b" " * size)
     answer = call(flags, "POST", PATH_INFO="/set", **TOKEN, **environ, **{"wsgi.input": body})
     assert (answer[0][:3], body.taken) == (status, taken)
@@ -117,7 +117,7 @@ def test_body_that_ends_early(flags: dflag.FlagRegistry) -> None:
 
 @pytest.mark.parametrize(("length", "expected"), [("-1", "400"), ("+5", "400"), ("1_0", "400"), ("9" * 5_000, "413")])
 def test_length_that_is_no_number(flags: dflag.FlagRegistry, length: str, expected: str) -> None:
-    """A length that is no number counts as no body; one of thousands of digits is too much before it is converted."""
+    """A declared length that is not a number is a bad request; one of thousands of digits is refused as too long."""
     app = make_wsgi_app(flags, authorize=bearer_token("t0ken", "alice"))
     environ: dict[str, Any] = {**TOKEN, "REQUEST_METHOD": "POST", "PATH_INFO": "/set", "CONTENT_LENGTH": length}
     setup_testing_defaults(environ)
@@ -128,7 +128,7 @@ def test_length_that_is_no_number(flags: dflag.FlagRegistry, length: str, expect
 
 @pytest.mark.parametrize("fault", [KeyboardInterrupt, SystemExit])
 def test_interrupts_go_on_to_the_host(flags: dflag.FlagRegistry, fault: type[BaseException]) -> None:
-    """What a signal's handler raises on the main thread ends the host; elsewhere it refuses, as any other does."""
+    """KeyboardInterrupt and SystemExit of `authorize` reach the host on the main thread, and refuse elsewhere."""
 
     def authorize(headers: Mapping[str, str]) -> str | None:
         raise kind
@@ -153,7 +153,7 @@ def test_interrupts_go_on_to_the_host(flags: dflag.FlagRegistry, fault: type[Bas
 
 
 def test_body_of_the_refused_is_not_read(flags: dflag.FlagRegistry) -> None:
-    """Who is not let in cannot make the program read."""
+    """The app does not read the body of a request that is not authorized."""
     body = Input(b" " * 1_000)
     environ = {"PATH_INFO": "/set", "CONTENT_LENGTH": "1000", "wsgi.input": body}
     assert call(flags, "POST", **environ)[0] == "401 Unauthorized"
