@@ -438,7 +438,7 @@ def test_rules_by_labels_of_the_pod(
 
 def test_a_rule_that_clashes_again_counts_once(flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]) -> None:
     """
-    When a source returns from a reading that is refused whole to two clashing rules, the clash counts as one error.
+    When a source returns from a reading that is refused whole to two clashing rules, the clash counts once more.
     """
     burst = flags.dyn_int("burst", 1)
 
