@@ -579,8 +579,12 @@ class Updater(NeverCopied):
             feed.dirty = True
         while True:
             gate = self._read_gate
-            look = partial(self._look_and_apply, partial(self._is_wanted, gate, wanted), background=background)
-            if not gate.run(look, wanted, self._store.own_lock):
+            options = ApplyOptions(
+                report_unknown=self._unknown != "ignore",
+                wanted=partial(self._is_wanted, gate, wanted),
+                background=background,
+            )
+            if not gate.run(partial(self._look_and_apply, options), wanted, self._store.own_lock):
                 self._wake()  # the thread that is reading, or the updater's thread, will read again
                 return
             if gate is self._read_gate or wanted is not None:
@@ -589,12 +593,12 @@ class Updater(NeverCopied):
     def _is_wanted(self, gate: ReadGate, wanted: Callable[[], bool] | None) -> bool:
         return gate is self._read_gate and (wanted is None or wanted())
 
-    def _look_and_apply(self, wanted: Callable[[], bool], *, background: bool) -> None:
+    def _look_and_apply(self, options: ApplyOptions) -> None:
         with short_waits:
             looks = [feed.look() for feed in self._feeds]  # not any() of a generator: look at every source
             due = self._rules.look(self._store.number, self._wake, is_read=any(looks))
         try:
-            self._apply_news(due, wanted, background=background)
+            self._apply_news(due, options)
         except BaseException:
             self._rules.mark_unresolved(due)
             raise
@@ -602,14 +606,13 @@ class Updater(NeverCopied):
         for listener in self._look_listeners:
             listener()
 
-    def _apply_news(self, due: Sequence[str], wanted: Callable[[], bool], *, background: bool) -> None:
+    def _apply_news(self, due: Sequence[str], options: ApplyOptions) -> None:
         """
         Apply the readings that are not in force, and those of the sources whose rules are *due*.
         """
         news = [feed for feed in self._feeds if not feed.is_in_force() or feed.name in due]
         if not news:
             return
-        options = ApplyOptions(report_unknown=self._unknown != "ignore", wanted=wanted, background=background)
         # The whole new reading can be refused. So first resolve the rules of the reading in force again.
         interim = [feed for feed in news if feed.name in due and not feed.is_in_force()] if due else ()
         if interim:
