@@ -1032,14 +1032,25 @@ def test_one_parser_that_does_not_exit_is_enough(registry: FlagRegistry, which: 
         parser.parse_args(["run", "--rate=abc"])
 
 
-def test_refuses_what_is_no_parser(registry: FlagRegistry, parser: argparse.ArgumentParser) -> None:
+@pytest.mark.parametrize(
+    "part",
+    [
+        lambda parser: parser.add_argument_group("group"),
+        lambda parser: parser.add_subparsers(),
+        lambda parser: None,
+    ],
+    ids=["group", "subparsers", "None"],
+)
+def test_refuses_what_is_no_parser(
+    registry: FlagRegistry, parser: argparse.ArgumentParser, part: Callable[[argparse.ArgumentParser], Any]
+) -> None:
     """
-    `add_to_argparse()` refuses a group of a parser, and adds no option.
+    `add_to_argparse()` refuses a group of a parser, its subparsers and None, and adds no option.
     """
     registry.int("rate", 1)
 
     with pytest.raises(ArgumentError, match=r"expected parser as an argparse\.ArgumentParser, got "):
-        registry.add_to_argparse(parser.add_argument_group("group"))  # type: ignore[arg-type]
+        registry.add_to_argparse(part(parser))
 
     assert "--rate" not in parser.format_help()
 
