@@ -246,7 +246,7 @@ def test_keyed_flags_are_read_through_the_class() -> None:
 
 def test_other_attributes_are_left_alone() -> None:
     """
-    Methods, properties and constants of a class work in instances; a cached property is computed once per instance.
+    Methods, properties, constants and nested classes work in instances, which compute a cached property once.
     """
     computed = []
 
@@ -254,6 +254,9 @@ def test_other_attributes_are_left_alone() -> None:
         rate: dflag.DynamicFlag[int] = dflag.dyn_int(5)
         burst = 2
         names: tuple[str, ...] = ("a",)
+
+        class Limits(dflag.Flags):
+            low = dflag.dyn_int(1)
 
         def most(self) -> int:
             return self.rate * self.burst
@@ -278,6 +281,8 @@ def test_other_attributes_are_left_alone() -> None:
     cfg = Shop.current()
     assert (cfg.most(), cfg.least, cfg.burst, cfg.names, cfg.now(), cfg.five()) == (10, 2, 2, ("a",), 5, 5)
     assert (cfg.square, cfg.square, computed) == (25, 25, [5])
+    assert cfg.Limits is Shop.Limits
+    assert Shop.Limits.registry is not Shop.registry
     Shop.rate.set(6)
     assert (Shop.current().square, cfg.square, Shop.now()) == (36, 25, 6)
     assert list(Shop.registry) == [Shop.rate]
@@ -929,18 +934,20 @@ def test_tools_find_what_current_returns() -> None:
 
 def test_a_class_that_is_dropped_is_freed() -> None:
     """
-    A class without references is freed, even if it has a value set and has made an instance.
+    A class without references is freed with its registry and values, even if it has a value set and made an instance.
     """
 
-    class Gone(dflag.Flags):
-        a = dflag.dyn_int(1)
+    class Value:
+        pass
 
-    Gone.a.set(2)
-    Gone.current()
-    reference = weakref.ref(Gone)
+    class Gone(dflag.Flags):
+        a = dflag.dyn_custom(Value(), parse=lambda _: Value())
+
+    Gone.a.set(Value())
+    references: list[weakref.ref[Any]] = [weakref.ref(Gone), weakref.ref(Gone.registry), weakref.ref(Gone.current().a)]
     del Gone
     gc.collect()
-    assert reference() is None
+    assert [reference() for reference in references] == [None, None, None]
 
 
 # --- snapshots
@@ -1352,6 +1359,19 @@ def test_overriding_takes_attributes_and_names() -> None:
     assert (Settings.current().number, Settings.current().text) == (1, "x")
     with pytest.raises(dflag.UnknownFlagError, match="no flag named 'nmber'"), testing.override(Settings, nmber=5):
         pass
+
+
+def test_overriding_prefers_an_attribute_to_a_name(flags: dflag.FlagRegistry) -> None:
+    """
+    `testing.override()` of a class takes a name for its attribute if both the class and its registry have the name.
+    """
+    other = flags.dyn_int("rate", 1)
+
+    class Shop(dflag.Flags, prefix="shop.", registry=flags):
+        rate = dflag.dyn_int(1)
+
+    with testing.override(Shop, rate=5):
+        assert (Shop.rate.get(), other.get()) == (5, 1)
 
 
 def test_a_stepped_updater_feeds_a_class() -> None:
