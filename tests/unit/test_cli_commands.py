@@ -135,7 +135,7 @@ def test_manifest_keeps_secrets_apart(program: dflag.FlagRegistry, capsys: pytes
 def test_choices_of_secrets_are_not_printed(
     program: dflag.FlagRegistry, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No command prints the choices of a secret, one of which is its value."""
+    """No command prints the choices of a secret, one of which is its value; docs and schemas print its limits."""
     program.string("plan", "hush-one", "Plan", secret=True, choices=["hush-one", "hush-two"])
     program.string_list("plans", ["hush-one"], "Plans", secret=True, choices=["hush-one", "hush-two"])
     program.int("pin", 4711, "Pin", secret=True, choices=[4711, 4712], min=1000)
@@ -146,6 +146,8 @@ def test_choices_of_secrets_are_not_printed(
     assert main([*command.split(), "app:flags"]) == 0
     printed = capsys.readouterr()
     assert [word for word in ("hush", "HUSH", "4711", "4712") if word in printed.out + printed.err] == []
+    limits = {"docs": "int of at least 1000", "schema": '"minimum": 1000,', "schema --rules": '"minimum": 1000,'}
+    assert limits.get(command, "") in printed.out
 
 
 def test_manifest_says_what_flags_take(program: dflag.FlagRegistry, capsys: pytest.CaptureFixture[str]) -> None:
