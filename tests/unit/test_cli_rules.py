@@ -152,10 +152,14 @@ class TestCheck:
             )
 
     def test_warns_of_names_that_are_retired(self, check: Callable[..., tuple[int, list[str]]]) -> None:
-        """A rule that sets a retired flag is a warning that says to remove the name, with status 0."""
+        """A rule that sets a retired flag gives a warning to remove the name, and its other values are checked."""
         status, (finding,) = check(config_map("- set: {older: 1, burst: 2}"))
         assert status == 0
         assert "rule 1: flag 'older' has been retired since 2026-10-01: remove it" in finding
+        status, (refused, warning) = check(config_map("- set: {older: 1, burst: 70}"))
+        assert status == 1
+        assert "burst is above rate_limit" in refused
+        assert warning == finding
 
     def test_reads_files_of_a_directory(self, run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
         """In a directory the rules are read from the file `_rules.yaml`, and a finding has the place in that file."""
@@ -286,12 +290,13 @@ class TestCheck:
         assert check("burst: 60\n_rules: [{set: {rate_limit: 80}}]\n") == (0, [])
 
     def test_wants_one_key(self, check: Callable[..., tuple[int, list[str]]]) -> None:
-        """Rules under two keys of one object are an error that names both keys."""
-        text = "_rules: []\n_rules.yaml: []\n"
-        assert check(text) == (
-            1,
-            ["app.yaml:1:1: _rules: expected rules under one key, found some also under '_rules.yaml'"],
-        )
+        """Rules under two keys of one object are an error at the key that programs ignore, wherever it is."""
+        keys = ["_rules: []\n", "_rules.yaml: []\n"]
+        for line, text in (1, "".join(keys)), (2, "".join(reversed(keys))):
+            assert check(text) == (
+                1,
+                [f"app.yaml:{line}:1: _rules: expected rules under one key, found some also under '_rules.yaml'"],
+            )
 
     def test_finds_one_list_beside_another(self, check: Callable[..., tuple[int, list[str]]]) -> None:
         """Two objects may have rules of the same name, as the rules of each object are separate."""
