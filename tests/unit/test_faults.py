@@ -91,11 +91,15 @@ names = lambda error: type(error).__name__  # noqa: E731 - the ids of parameters
 WHERE = ["validator", "mutator", "input_mutator", "rule"]
 
 
-def _declare(flags: dflag.FlagRegistry, where: str, error: BaseException) -> dflag.DynamicFlag[int]:
-    """Declare a flag whose value 13 makes one kind of user code raise."""
+def _declare(
+    flags: dflag.FlagRegistry, where: str, error: BaseException, *, once: bool = False
+) -> dflag.DynamicFlag[int]:
+    """Declare a flag whose value 13 makes one kind of user code raise, at each call or only at the first."""
+    raised: list[BaseException] = []
 
     def judge(value: Any) -> Any:
-        if value in (13, "13"):
+        if value in (13, "13") and not (once and raised):
+            raised.append(error)
             raise error
         return value
 
@@ -151,6 +155,33 @@ def test_an_interrupt_goes_on_to_the_caller_and_nothing_is_committed(
             call()
         assert (rate.get(), flags["other"].get(), flags.snapshot().revision) == (1, 1, before)
     assert flags.apply({"rate": "14", "other": "3"}, source="s").changed == ("other", "rate")
+
+
+@pytest.mark.parametrize("error", INTERRUPTS, ids=names)
+@pytest.mark.parametrize("where", WHERE)
+@pytest.mark.parametrize("call", ["set_text", "apply", "refresh"])
+def test_a_call_that_was_interrupted_may_be_made_again(
+    flags: dflag.FlagRegistry, call: str, where: str, error: BaseException
+) -> None:
+    """
+    A call that KeyboardInterrupt or SystemExit has ended sets the value when it is made again.
+    """
+    rate = _declare(flags, where, error, once=True)
+    source = MemorySource({"rate": "1"}, name="m")
+    updater = dflag.Updater(flags, source)
+    updater.initialize()
+    source.update({"rate": "13"})
+    calls: dict[str, Callable[[], object]] = {
+        "set_text": lambda: rate.set_text("13"),
+        "apply": lambda: flags.apply({"rate": "13"}, source="s"),
+        "refresh": updater.refresh,
+    }
+    with pytest.raises(type(error)):
+        calls[call]()
+    assert rate.get() == 1
+    calls[call]()
+    assert rate.get() == 13
+    updater.stop()
 
 
 @pytest.mark.parametrize("error", [*REFUSALS, *INTERRUPTS], ids=names)
