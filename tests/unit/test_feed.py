@@ -59,10 +59,12 @@ def _feed(source: Source) -> Feed:
 
 
 def test_a_source_is_read_when_its_token_changes(feed: Feed, source: Source) -> None:
-    """A look reads the source if its token has changed or `dirty` is set, and does not read it otherwise."""
+    """A look reads the source if its token has changed or `dirty` is set; any other look only renews the contact."""
     assert feed.look()
+    feed.contact = time.monotonic() - 1_000
     assert not feed.look()
     assert source.reads == 1
+    assert (feed.status(Results()).seconds_since_contact or 1_000) < 1_000
     source.token = 6
     assert feed.look()
     feed.dirty = True
@@ -238,14 +240,19 @@ def test_the_values_in_force_are_known_by_their_identity(source: Source) -> None
 
 
 def test_the_fingerprint_changes_with_the_status(feed: Feed) -> None:
-    """The fingerprint is the same until the failures or the problem of the source change."""
-    before = feed.fingerprint(5.0)
-    assert feed.fingerprint(5.0) == before
+    """The fingerprint changes with the failures and the problem, and when the last contact is too long ago."""
+    feed.contact = time.monotonic() - 1_000
+    long_ago = feed.fingerprint(500.0)
+    feed.contact -= 1_000
+    assert feed.fingerprint(500.0) == long_ago
+    feed.contact = time.monotonic()
+    before = feed.fingerprint(500.0)
+    assert before != long_ago
     feed.failures += 1
-    failed = feed.fingerprint(5.0)
+    failed = feed.fingerprint(500.0)
     assert failed != before
     feed.problem = "cannot be read"
-    assert feed.fingerprint(5.0) != failed
+    assert feed.fingerprint(500.0) != failed
     assert feed.status(Results()).last_error == "cannot be read"
     assert not feed.status(Results()).healthy
 
