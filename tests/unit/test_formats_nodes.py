@@ -186,10 +186,13 @@ def test_a_long_scalar_is_mapped_in_linear_time(source: str) -> None:
 @pytest.mark.parametrize("text", ["a: 1\nb: 2\na: 3\n", "x: {a: 1, a: 2}\n"])
 def test_a_key_that_stands_twice_is_refused_where_it_may_not(text: str) -> None:
     """
-    A repeated key is refused with its offset, or read with that offset in ``repeated`` if repeats are allowed.
+    A repeated key is refused with its offset; where repeats are allowed, the node has the offset and the last value.
     """
     with pytest.raises(NotJSON, match="stands twice") as refusal:
         texts.nodes(text, yaml=True)
     assert refusal.value.offset == text.rindex("a:")
     (node,) = texts.nodes(text, yaml=True, repeats=True)
     assert node.repeated == text.rindex("a:")
+    last = (node.get("x") or node).get("a")
+    assert last is not None
+    assert last.start == text.rindex("a:") + len("a: ")
