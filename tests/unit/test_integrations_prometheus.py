@@ -452,7 +452,7 @@ def test_counters_go_on_when_the_next_updater_is_registered(
 def test_two_collectors_of_one_process_count_once(
     shop: dflag.FlagRegistry, collector: FlagCollector, directory: Path
 ) -> None:
-    """Two collectors of a process count a registry in both once, and a scrape of one has those of the other too."""
+    """Two collectors of a process count a registry in both once, and a scrape of each has those of the other too."""
     rate = shop.dyn_int("rate", 1, on_change=lambda old, new: 1 // 0)
     rate.set(2)
     assert shop.flush(DEADLINE_SECONDS)
@@ -460,11 +460,14 @@ def test_two_collectors_of_one_process_count_once(
     other = FlagCollector()
     try:
         other.add(shop)
-        metrics = CollectorRegistry()
-        metrics.register(other)
-        assert value(metrics, "callback_errors_total", flag="rate") == 1
-        collector.add(dflag.FlagRegistry("side"))
-        assert metrics.get_sample_value("dflag_revision", {"registry": "side"}) == 0
+        collector.add(dflag.FlagRegistry("first"))
+        other.add(dflag.FlagRegistry("second"))
+        for each in (collector, other):
+            metrics = CollectorRegistry()
+            metrics.register(each)
+            assert value(metrics, "callback_errors_total", flag="rate") == 1
+            assert metrics.get_sample_value("dflag_revision", {"registry": "first"}) == 0
+            assert metrics.get_sample_value("dflag_revision", {"registry": "second"}) == 0
     finally:
         other.close()
 
