@@ -516,7 +516,7 @@ def test_reloading_goes_on_in_a_child(flags: dflag.FlagRegistry) -> None:
 
 def test_reloading_looks_at_a_path_now_and_then(volume: ConfigMapVolume, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    ``current()`` looks at a path at most once a second, and the last good values stay while those of the path are bad.
+    ``current()`` looks at a path at most once a second, and the last good values stay while it is bad or missing.
     """
     now = [0.0]
     monkeypatch.setattr(pydantic_settings.time, "monotonic", lambda: now[0])
@@ -528,12 +528,22 @@ def test_reloading_looks_at_a_path_now_and_then(volume: ConfigMapVolume, monkeyp
     now[0] += 0.5
     assert settings.current() is first
     now[0] += 1.0
-    assert settings.current().rate == 2
+    second = settings.current()
+    assert second.rate == 2
+    now[0] += 1.0
+    assert settings.current() is second
     volume.write({"rate": "bad"})
     now[0] += 1.0
     assert settings.current().rate == 2
     assert "valid integer" in settings.problem
     volume.write({"rate": "4"})
+    now[0] += 1.0
+    assert (settings.current().rate, settings.problem) == (4, None)
+    volume.path.rename(volume.path.with_name("elsewhere"))
+    now[0] += 1.0
+    assert settings.current().rate == 4
+    assert "no such" in settings.problem
+    volume.path.with_name("elsewhere").rename(volume.path)
     now[0] += 1.0
     assert (settings.current().rate, settings.problem) == (4, None)
 
