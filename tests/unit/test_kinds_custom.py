@@ -96,11 +96,12 @@ def test_a_parser_that_raises_anything_else_is_at_fault(
 
 @pytest.mark.parametrize("wrong", [None, 5, b"x"])
 def test_a_value_without_a_text_is_refused(flags: dflag.FlagRegistry, wrong: object) -> None:
-    """A value for which format= returns no text is refused by `set_text()`, by `set()` and as a default."""
+    """A value without a text from format= is refused from a source, by `set_text()`, by `set()` and as a default."""
     flag = flags.dyn_custom("x", 1, parse=int, format=lambda value: str(value) if value == 1 else wrong)  # type: ignore[arg-type, return-value]
     for attempt in (lambda: flag.set_text("2"), lambda: flag.set(2)):
         with pytest.raises(dflag.FlagValueError, match="expected a value that format= turns into a text"):
             attempt()
+    assert list(flags.apply({"x": "2"}, source="s").rejected) == ["x"]
     assert flag.get() == 1
     with pytest.raises(dflag.DefinitionError, match="expected a value that format= turns into a text"):
         flags.custom("y", 1, parse=int, format=lambda value: wrong)  # type: ignore[arg-type, return-value]
@@ -148,7 +149,7 @@ def test_a_change_is_judged_by_type_and_equality(flags: dflag.FlagRegistry) -> N
 
 
 def test_every_option_holds_for_a_custom_flag(flags: dflag.FlagRegistry) -> None:
-    """A custom flag takes choices, a validator and mutators, and its secret text is in no history, layer or error."""
+    """Choices, validators and mutators apply to a custom flag, and its secret text is in no history, layer or error."""
     flag = flags.dyn_custom(
         "x",
         Size(2),
@@ -168,8 +169,9 @@ def test_every_option_holds_for_a_custom_flag(flags: dflag.FlagRegistry) -> None
 
     flag.set_text(" 2 ")
     assert flag.get() == Size(4)
-    for text in ("1", "3", "9", "oops"):
-        flags.apply({"x": text}, source="s")
+    refused, no_choice = "flag 'x': the value was refused (s)", "flag 'x': expected one of its choices (s)"
+    for text, problems in {"1": [], "3": [refused], "9": [no_choice], "oops": [refused]}.items():
+        assert list(map(str, flags.apply({"x": text}, source="s").rejected.values())) == problems
     assert "bytes" not in repr(flags.history()) + repr(flags.explain("x"))
     with pytest.raises(dflag.FlagValueError) as caught:
         flag.set_text("hunter2")
