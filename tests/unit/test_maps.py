@@ -272,11 +272,16 @@ def test_an_override_is_the_whole_mapping(flags: FlagRegistry, limits: DynamicFl
         limits.set({"b.limit": "2"})  # type: ignore[dict-item]
 
 
-def test_command_line_and_environment_give_json(flags: FlagRegistry, limits: DynamicFlag[Mapping[str, int]]) -> None:
+def test_command_line_and_environment_give_json(
+    flags: FlagRegistry, limits: DynamicFlag[Mapping[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """
-    The command line gives a map as a JSON object, which a source hides.
+    The environment and the command line give a map as a JSON object, which a source hides.
     """
-    flags.parse_args(["--limits", '{"a.limit": 5}'])
+    monkeypatch.setenv("APP_LIMITS", '{"e.limit": 4}')
+    flags.parse_args([], env_prefix="APP")
+    assert (limits.get(), limits.origin) == ({"e.limit": 4}, "environment")
+    flags.parse_args(["--limits", '{"a.limit": 5}'], env_prefix="APP")
     assert (limits.get(), limits.origin) == ({"a.limit": 5}, "command line")
     flags.apply({"b.limit": "1"}, source="config")
     assert limits.get() == {"b.limit": 1}
@@ -431,18 +436,20 @@ def test_a_mapping_in_a_document_holds_texts_as_single_keys_do(
 
 
 def test_another_way_to_write_a_number_in_a_mapping_is_a_change(flags: FlagRegistry, tmp_path: pathlib.Path) -> None:
-    """A map of texts follows a document in which only the spelling of a number changes."""
+    """A map of texts follows a document in which only the spelling of a number changes, and a JSON flag stays."""
     path = tmp_path / "app.yaml"
     zones = flags.dyn_map("zones", {}, keys="*.zone", of="string")
+    flags.dyn_json("sizes", {"a": 1.5})
     updater = dflag.Updater(flags, path, required=False)
     updater.initialize()
     seen = []
     for scalar in ("12", "012", "1.5", "1.50"):
-        path.write_text(f"zones: {{a.zone: {scalar}}}")
-        flags.apply(dflag.sources.FileSource(path, settle_seconds=0).read(), source="document")
+        path.write_text(f"zones: {{a.zone: {scalar}}}\nsizes: {{a: {scalar}}}")
+        revision = flags.apply(dflag.sources.FileSource(path, settle_seconds=0).read(), source="document")
         seen.append(zones.get()["a.zone"])
 
     assert seen == ["12", "012", "1.5", "1.50"]
+    assert revision.changed == ("zones",)
 
 
 def test_a_mapping_in_a_rule_holds_texts_too(flags: FlagRegistry) -> None:
