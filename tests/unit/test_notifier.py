@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import logging
 import threading
+from typing import TYPE_CHECKING
 from unittest import mock
 
 import pytest
@@ -16,7 +18,10 @@ import dflag
 from dflag._faults import code_flags
 from dflag._notifier import Delivery, Listener, Notifier
 
-from ..integration._waiting import DEADLINE_SECONDS  # noqa: TID252 - tests is on no path
+from ..integration._waiting import DEADLINE_SECONDS, run_python  # noqa: TID252 - tests is on no path
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
 
 
 @pytest.fixture(name="notifier")
@@ -25,16 +30,21 @@ def _notifier() -> Notifier:
 
 
 def test_deliveries_run_in_order_on_one_thread_that_ends(notifier: Notifier) -> None:
-    """The deliveries of each batch run in order on a thread named `dflag-notifier`, until none is pending."""
-    seen: list[tuple[int, str]] = []
-    for batch in range(2):
+    """The deliveries of a batch run in order on a new thread, `dflag-notifier`, which ends when none is pending."""
+    for _ in range(2):
+        seen: list[tuple[int, threading.Thread]] = []
         for number in range(3):
-            run = functools.partial(lambda number: seen.append((number, threading.current_thread().name)), number)
+            run = functools.partial(
+                lambda seen, number: seen.append((number, threading.current_thread())), seen, number
+            )
             notifier.queue.append(Delivery(run, "run"))
         notifier.resume()
         assert notifier.flush(DEADLINE_SECONDS)
         assert not notifier.is_pending()
-        assert seen == [(number, "dflag-notifier") for number in range(3)] * (batch + 1)
+        thread = seen[0][1]
+        assert seen == [(number, thread) for number in range(3)]
+        thread.join(DEADLINE_SECONDS)
+        assert (thread.name, thread.is_alive()) == ("dflag-notifier", False)
 
 
 def test_what_is_queued_waits_for_resume(notifier: Notifier) -> None:
@@ -160,28 +170,38 @@ def test_a_coroutine_function_runs_on_the_loop_of_its_registration(caplog: pytes
 def test_a_callback_that_returns_a_coroutine_is_a_fault(
     flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A coroutine that a plain callback returns is logged and counted as an error, and the next callback runs."""
+    """A coroutine that a plain callback returns is closed, logged and counted as an error; the next callback runs."""
     seen: list[tuple[int, int]] = []
+    returned: list[Coroutine[object, object, None]] = []
 
     async def changed(old: int, new: int) -> None:
         seen.append((old, new))  # pragma: no cover - never begun
 
+    def plain(old: int, new: int) -> Coroutine[object, object, None]:
+        returned.append(changed(old, new))
+        return returned[-1]
+
     rate = flags.dyn_int("rate", 1)
-    rate.on_change(lambda old, new: changed(old, new))  # noqa: PLW0108 - what is tried
+    rate.on_change(plain)
     rate.on_change(lambda old, new: seen.append((old, new)))
     rate.set(2)
     assert flags.flush(DEADLINE_SECONDS)
     assert seen == [(1, 2)]
+    assert [inspect.getcoroutinestate(each) for each in returned] == [inspect.CORO_CLOSED]
     assert flags.callback_errors() == {"rate": 1}
     assert "it returned a coroutine, which nobody awaits: register the coroutine function itself" in caplog.text
 
 
 def test_a_callback_may_return_a_task() -> None:
-    """A callback may return a future, which nothing waits for."""
+    """A callback may return a future or a task, which nothing waits for and nothing cancels."""
 
     async def main() -> None:
         future = asyncio.get_running_loop().create_future()
         Listener(lambda _old, _new: future, "rate")(1, 2)
+        task = asyncio.create_task(asyncio.sleep(0, "done"))
+        Listener(lambda _old, _new: task, "rate")(1, 2)
+        assert not task.done()
+        assert await task == "done"
 
     asyncio.run(main())
 
@@ -198,3 +218,17 @@ def test_the_code_behind_a_callable_is_found() -> None:
     assert code_flags(functools.partial(functools.partial(Call()))) & coroutine
     assert not code_flags(Call().plain) & coroutine
     assert code_flags(len) == 0
+
+
+def test_registering_a_callback_does_not_import_inspect() -> None:
+    """Registering and running a callback imports neither `inspect` nor `asyncio`, so a program starts quickly."""
+    done = run_python(
+        "import sys\n"
+        "before = set(sys.modules)\n"
+        "import dflag\n"
+        "flags = dflag.FlagRegistry()\n"
+        "flags.dyn_int('rate', 1, on_change=lambda old, new: print(old, new)).set(2)\n"
+        "assert flags.flush(10)\n"
+        "print(sorted({'asyncio', 'inspect'} & set(sys.modules) - before))\n"
+    )
+    assert (done.stdout.split("\n"), done.stderr) == (["1 2", "[]", ""], "")
