@@ -322,18 +322,19 @@ def test_an_override_left_behind_on_a_class_fails_the_test(run: Run, pytester: p
     result.stdout.fnmatch_lines("*left overridden by the test: flag 'pace' (declared at *shop.py:5)")
 
 
-def test_an_override_left_behind_by_a_fixture_of_the_test_fails_it(run: Run) -> None:
+@pytest.mark.parametrize("autouse", [True, False])
+def test_an_override_left_behind_by_a_fixture_of_the_test_fails_it(run: Run, autouse: bool) -> None:
     """
-    An override that an autouse fixture of a test leaves behind fails the test.
+    An override that a fixture of a test, autouse or requested, leaves behind fails the test.
     """
     run(
-        conftest="""
-        @pytest.fixture(autouse=True)
+        conftest=f"""
+        @pytest.fixture(autouse={autouse})
         def quick():
             rate.set(5)
         """,
-        test_it="""
-        def test_first():
+        test_it=f"""
+        def test_first({"" if autouse else "quick"}):
             assert rate.get() == 5
         """,
     ).assert_outcomes(passed=1, errors=1)
