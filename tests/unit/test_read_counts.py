@@ -52,7 +52,7 @@ def test_reads_are_counted_for_a_while(flags: dflag.FlagRegistry) -> None:
 
 def test_it_ends_by_itself_and_leaves_nothing(flags: dflag.FlagRegistry) -> None:
     """
-    When its time is over, the counting ends and the methods have their original code objects again.
+    When its time is over, the counting and its thread end, and the methods have their original code objects again.
     """
     plain = dflag.DynamicFlag.get.__code__, dflag.StaticFlag.get.__code__, dflag.DynamicFlag.for_.__code__
     threads = set(threading.enumerate())
@@ -60,6 +60,7 @@ def test_it_ends_by_itself_and_leaves_nothing(flags: dflag.FlagRegistry) -> None
     (thread,) = set(threading.enumerate()) - threads or {threading.main_thread()}
     if thread is not threading.main_thread():
         thread.join(10)
+        assert not thread.is_alive()
     assert (dflag.DynamicFlag.get.__code__, dflag.StaticFlag.get.__code__, dflag.DynamicFlag.for_.__code__) == plain
     assert all(one is other for one, other in zip(plain, _codes(), strict=True))
 

@@ -139,7 +139,7 @@ def test_a_fork_within_changes_nothing_in_the_parent(usual: float, seconds: floa
 
 def test_an_updater_reads_in_haste_and_judges_at_leisure(flags: dflag.FlagRegistry, usual: float) -> None:
     """
-    The updater reads sources with a short interval and validates with the usual one, also after a failed reading.
+    The updater reads sources with a short interval, and parses and validates with the usual one, also after a failure.
     """
     seen: dict[str, float] = {}
 
@@ -150,16 +150,20 @@ def test_an_updater_reads_in_haste_and_judges_at_leisure(flags: dflag.FlagRegist
                 return super().read()
             raise SourceError("no more")
 
+    def parse(text: str) -> int:
+        seen["parsing"] = sys.getswitchinterval()
+        return int(text)
+
     def note(_: int) -> None:
         seen["judging"] = sys.getswitchinterval()
 
-    flags.dyn_int("rate", 0, validator=note)
+    flags.dyn_custom("rate", 0, parse=parse, validator=note)
     seen.clear()
     source = Noting({"rate": "1"})
     updater = dflag.Updater(flags, source)
     updater.refresh()
     assert seen["reading"] < usual / 10
-    assert seen["judging"] == usual
+    assert (seen["parsing"], seen["judging"]) == (usual, usual)
 
     updater.refresh()
     assert sys.getswitchinterval() == usual
