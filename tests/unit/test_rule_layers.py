@@ -278,16 +278,19 @@ def test_an_unnamed_rule_that_goes_bad_is_gone(rate: DynamicFlag[int], make: Cal
 
 
 def test_a_list_that_cannot_be_read_keeps_the_last_good_rules(
-    rate: DynamicFlag[int], make: Callable[..., Steps]
+    registry: FlagRegistry, rate: DynamicFlag[int], make: Callable[..., Steps]
 ) -> None:
     """
-    While the list cannot be read, its last good rules stay in force, and the error is reported under its key.
+    While the list cannot be read, its last good rules stay in force, plain values are applied, and the error is
+    reported under its key.
     """
+    other = registry.dyn_int("other", 1)
     steps = make("- set: {rate: 80}\n- {by: tenant, is: acme, set: {rate: 500}}")
     steps.plain["rate"] = "61"
-    for bad in ("- set: {rate: 80", "rate: 5", "just text"):
+    for number, bad in enumerate(("- set: {rate: 80", "rate: 5", "just text"), 2):
+        steps.plain["other"] = str(number)
         revision = steps.rules(bad)
-        assert (rate.get(), rate.for_("acme")) == (80, 500)
+        assert (rate.get(), rate.for_("acme"), other.get()) == (80, 500, number)
         assert list(revision.rejected) == [KEY]
         assert len(revision.rules) == 2
     steps.rules("[]")
@@ -623,17 +626,18 @@ def test_a_later_source_hides_rules(registry: FlagRegistry, rate: DynamicFlag[in
 
 
 def test_a_staged_rule_switches_at_its_moment_and_never_back(
-    rate: DynamicFlag[int], make: Callable[..., Steps], clock: FakeClock
+    registry: FlagRegistry, rate: DynamicFlag[int], make: Callable[..., Steps], clock: FakeClock
 ) -> None:
     """
-    A staged rule switches at its drawn moment, and does not switch back when the clock is set back.
+    A staged rule switches at its drawn moment; a clock that is set back neither reverts it nor begins an ended rule
+    again.
     """
+    other = registry.dyn_int("other", 1)
     moment = TEN + timedelta(seconds=1800 * draw("go", "p") / EVERYBODY)
     steps = make(
         "- name: go\n  from: 2026-11-28T10:00:00Z\n  over: 30m\n  set: {rate: 80}\n"
         "- name: end\n  until: 2026-11-28T10:31:00Z\n  set: {other: 2}\n",
         facts={"pod": "p"},
-        on_bad_start="skip",
     )
     assert steps.status("go").next_change is not None
     assert abs(steps.status("go").next_change - moment) < timedelta(milliseconds=1)  # type: ignore[operator]  # see above
@@ -644,10 +648,14 @@ def test_a_staged_rule_switches_at_its_moment_and_never_back(
     clock.time = TEN - 60 * MINUTE
     steps.look()
     assert rate.get() == 80
-    assert steps.states()["go"] == "in force"
+    assert steps.states() == {"go": "in force", "end": "in force"}
+    assert other.get() == 2
     clock.time = TEN + 40 * MINUTE
-    steps.look()
-    assert steps.states()["go"] == "done"
+    for _ in range(2):
+        steps.look()
+        assert (rate.get(), other.get()) == (80, 1)
+        assert steps.states() == {"go": "done", "end": "ended"}
+        clock.time = TEN - 60 * MINUTE
 
 
 def test_a_new_rule_goes_by_the_clock_that_was_set_back(
@@ -745,20 +753,24 @@ def test_a_thread_that_cannot_be_started_is_logged_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    When no thread can be started for ``healthy()``, there is no verdict, and the log says so once.
+    While no thread can be started for ``healthy()``, there is no verdict and the log says so once; afterwards there is
+    one again.
     """
 
     def fail(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(_health, "INTERVAL_SECONDS", 0.0)
-    health = _health.Health(lambda: True)
+    health = _health.Health(lambda: False)
     with monkeypatch.context() as patched, caplog.at_level(logging.WARNING, "dflag"):
         patched.setattr(_health.OwnThread, "start", fail)
         assert [health.verdict({"rule"}, lambda: None) for _ in range(3)] == [None] * 3
     assert [record.getMessage() for record in caplog.records] == [
         "cannot call healthy(), no thread could be started for it: can't start new thread"
     ]
+    assert health.verdict({"rule"}, lambda: None) is None
+    assert health.wait()
+    assert health.verdict({"rule"}, lambda: None) == ("healthy() returned False", {"rule"})
 
 
 def test_a_rule_is_taken_back_while_it_bakes(
@@ -987,13 +999,16 @@ def test_keys_of_a_map_may_stand_in_rules(
     registry: FlagRegistry, rate: DynamicFlag[int], make: Callable[..., Steps]
 ) -> None:
     """
-    A rule sets single keys of a map on top of the plain keys, which show again when the rule is gone.
+    A rule sets single keys of a map on top of the plain keys, or the whole map in their place; when it is gone, the
+    plain keys show again.
     """
     limits = registry.dyn_map("limits", {}, keys="limit.*", of="int")
     steps = make()
     steps.plain |= {"limit.a": "1", "limit.b": "2"}
     steps.rules("- set: {limit.b: 20, limit.c: 30}\n")
     assert dict(limits.get()) == {"limit.a": 1, "limit.b": 20, "limit.c": 30}
+    steps.rules("- set: {limits: {limit.c: 30}}\n")
+    assert dict(limits.get()) == {"limit.c": 30}
     assert list(steps.rules("- set: {limit.b: x}").rejected) == ["rule:rule 1"]
     steps.rules("[]")
     assert dict(limits.get()) == {"limit.a": 1, "limit.b": 2}

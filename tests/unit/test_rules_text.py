@@ -135,8 +135,9 @@ class TestRules:
         assert (read.rules, read.faults, read.is_readable) == ((), (), True)
 
     def test_reads_bytes(self) -> None:
-        """Rules are read from bytes in UTF-8 with a byte order mark."""
-        assert [rule.values for rule in parse_rules(b"\xef\xbb\xbf- set: {a: \xc3\xa9}").rules] == [{"a": "é"}]
+        """Rules are read from bytes in UTF-8, with and without a byte order mark."""
+        for mark in (b"", b"\xef\xbb\xbf"):
+            assert [rule.values for rule in parse_rules(mark + b"- set: {a: \xc3\xa9}").rules] == [{"a": "é"}]
 
     def test_reads_json(self) -> None:
         """JSON is read with tabs and escaped surrogate pairs, and its numbers are read as they are written."""
@@ -522,13 +523,13 @@ class TestUnreadable:
             assert read.faults[0].line == MAX_RULES + 1
 
     def test_refuses_too_large_a_text(self) -> None:
-        """A text of 16 MiB is read; a larger one, counted in bytes, is unreadable."""
+        """A text of 16 MiB is read; a larger one, counted in bytes, is refused as unreadable before it is parsed."""
         fits = "- set: {a: 1}\n#" + "x" * (MAX_BYTES - 15)
         assert len(parse_rules(fits).rules) == 1
-        for raw in (fits + "x", (fits + "x").encode(), "#" + "é" * (MAX_BYTES // 2)):
+        for raw in (fits + "x", (fits + "x").encode(), "#" + "é" * (MAX_BYTES // 2), "[" + " " * MAX_BYTES):
             read = parse_rules(raw)
             assert not read.is_readable
-            assert read.faults[0].message == "expected a list of rules of at most 16777216 bytes"
+            assert [fault.message for fault in read.faults] == ["expected a list of rules of at most 16777216 bytes"]
 
 
 @pytest.mark.untraced
