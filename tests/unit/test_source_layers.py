@@ -195,10 +195,11 @@ def test_all_or_nothing_over_several_sources(flags: dflag.FlagRegistry, sources:
 
 
 def test_a_flag_that_is_declared_late_takes_what_the_sources_hold(flags: dflag.FlagRegistry) -> None:
-    """A flag that is declared late gets the value of the source below when the last source has a bad value for it."""
-    flags.apply({"rate": "2"}, source="low")
-    flags.apply({"rate": "many"}, source="high")
+    """A flag that is declared late gets the value of the last source that has a good value for it."""
+    flags.apply({"rate": "2", "burst": "2"}, source="low")
+    flags.apply({"rate": "many", "burst": "3"}, source="high")
     assert flags.dyn_int("rate", 1).get() == 2
+    assert flags.dyn_int("burst", 1).get() == 3
 
 
 def test_going_back_forgets_the_sources_that_were_named_since(sources: SourceLayers) -> None:

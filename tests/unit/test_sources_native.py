@@ -11,6 +11,7 @@ import select
 import shutil
 import sys
 import threading
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -307,19 +308,23 @@ def test_a_refused_watch_is_tried_again_later(
     volume: ConfigMapVolume, heard: Listener, monkeypatch: pytest.MonkeyPatch, function: str, number: int
 ) -> None:
     """
-    When inotify is refused the watch polls; `drain()` tries again only after `_next_try`.
+    When inotify is refused the watch polls, and `drain()` tries again only after half a minute.
     """
     import watchdog.observers.inotify_c as real
 
+    now = 1_000.0
+    monkeypatch.setattr(_native, "time", SimpleNamespace(monotonic=lambda: now))
     bindings = Refusing(real, function, number)
     watch = _native.InotifyWatch(str(volume.path), heard, bindings)
+    watch.drain()
+    now += 29
     watch.drain()
 
     assert (watch.mode, bindings.calls) == ("polling", 1)
     assert f"cannot be watched ({os.strerror(number)})" in str(watch.problem)
 
     bindings.function = None
-    monkeypatch.setattr(watch, "_next_try", 0.0)
+    now += 1
     watch.drain()
 
     assert (watch.mode, watch.problem) == ("inotify", None)
