@@ -94,7 +94,8 @@ def test_an_override_that_breaks_a_rule_of_the_registry_is_logged(
     flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture, is_set: bool
 ) -> None:
     """
-    Binding logs once that a registry validator refuses the flag's override, and logs nothing without an override.
+    Binding keeps an override that a registry validator refuses and logs it once; until the values pass, other changes
+    are refused.
     """
     rate, low = dflag.dyn_int(1), flags.dyn_int("low", 3)
 
@@ -108,6 +109,11 @@ def test_an_override_that_breaks_a_rule_of_the_registry_is_logged(
     flags.bind("lib.rate", rate)
     beginning = "bound 'lib.rate' with an override, and the values in force do not pass: refused by the registry"
     assert [message.startswith(beginning) for message in caplog.messages] == [True] * is_set
+    assert (rate.get(), rate.origin) == ((2, "override") if is_set else (1, "default"))
+    with pytest.raises(dflag.ValidationError, match="rate below low"):
+        low.set(4)
+    rate.set(5)
+    low.set(4)
 
 
 def test_override_with_a_time_limit_still_drops_after_binding(flags: dflag.FlagRegistry) -> None:
