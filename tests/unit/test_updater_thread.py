@@ -286,10 +286,14 @@ def test_what_a_watch_says_of_itself_may_raise(session: Session, looks: Looks, f
     assert feed.fingerprint(60, None, watch) == feed.fingerprint(60, None, watch)
 
 
-def test_a_watch_that_is_none_is_a_fault_of_the_source(session: Session, feed: Feed, source: Source) -> None:
-    """A `watch()` that returns something other than a `Watch` degrades the source."""
+def test_a_watch_that_is_none_is_a_fault_of_the_source(
+    session: Session, looks: Looks, feed: Feed, source: Source
+) -> None:
+    """A `watch()` that returns something other than a `Watch` degrades the source, which is checked instead."""
     source.made = cast("Watch", object())
     session.start_watching()
+    session.start()
+    assert eventually(lambda: looks.count >= 3)
     assert "expected a Watch, got a value of type object" in str(feed.degraded)
 
 
@@ -318,3 +322,49 @@ def test_what_is_no_descriptor_counts_as_a_call_that_raised(
     session.start()
     assert eventually(lambda: looks.count >= 3)
     assert str(feed.degraded).startswith("its fileno() raised ")
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("recheck_seconds", lambda: 1 / 0),
+        ("fileno", lambda: 1 / 0),
+        ("fileno", lambda: 10**30),
+        ("drain", lambda: 1 / 0),
+    ],
+)
+def test_a_fault_of_one_source_leaves_the_others_watched(
+    feed: Feed, looks: Looks, source: Source, monkeypatch: pytest.MonkeyPatch, name: str, call: Callable[[], object]
+) -> None:
+    """When a call of one source or its watch fails, the session still wakes and drains the watch of the next source."""
+    reading, writing = os.pipe()
+    done: list[str] = []
+
+    class Waking(Watch):
+        def fileno(self) -> int:
+            return reading
+
+        def woken(self) -> None:
+            os.read(reading, 1)
+            done.append("woken")
+
+        def drain(self) -> None:
+            done.append("drained")
+
+    watch = source.made = Watch()
+    monkeypatch.setattr(source if name == "recheck_seconds" else watch, name, call)
+    other = Source({}, name="other")
+    other.made = Waking()
+    other_feed = Feed(other, partial(empty_state, other.name))
+    session = Session([feed, other_feed], looks, 60.0)
+    try:
+        session.start_watching()
+        session.start()
+        os.write(writing, b"x")
+        assert eventually(lambda: {"woken", "drained"} <= set(done) and feed.degraded is not None)
+    finally:
+        session.stop(DEADLINE_SECONDS)
+        os.close(reading)
+        os.close(writing)
+    assert str(feed.degraded).startswith(f"its {name}() raised ")
+    assert (feed.fault, other_feed.degraded, other_feed.fault) == (None, None, None)
