@@ -529,7 +529,7 @@ def test_only_so_many_forms_are_kept(flags: dflag.FlagRegistry, client: Client) 
 
 
 def test_answer_at_once_only_what_is_there(flags: dflag.FlagRegistry, client: Client) -> None:
-    """`handle_at_once()` answers a listing that is already rendered and an unknown path, but not a setting."""
+    """`handle_at_once()` answers a listing that is already rendered, a file and an unknown path, but not a setting."""
     rate = flags.dyn_int("rate", 50)
     at_once = client.handler.handle_at_once
     root = Request(method="GET", path="/")
@@ -541,9 +541,10 @@ def test_answer_at_once_only_what_is_there(flags: dflag.FlagRegistry, client: Cl
     rate.set(60)
     assert at_once(root) is None
     assert at_once(Request(method="POST", path="/set", headers=ALLOWED)) is None
-    missing = at_once(Request(method="GET", path="/nowhere"))
-    assert missing is not None
-    assert missing.status == 404
+    for path, status in (("/static/page.js", 200), ("/nowhere", 404)):
+        answer = at_once(Request(method="GET", path=path))
+        assert answer is not None
+        assert answer.status == status
 
 
 @pytest.mark.parametrize(
@@ -961,11 +962,13 @@ def test_bytes_come_as_base64(flags: dflag.FlagRegistry, client: Client) -> None
 
 
 def test_setting_is_off(flags: dflag.FlagRegistry) -> None:
-    """Without an authorize function a setting is answered with 403, and the listing has no address for one."""
+    """Without an authorize function a setting of any name gets the same 403, and the listing has no address for one."""
     rate = flags.dyn_int("rate", 50)
     client = Client(flags)
     assert client.listing()["set_url"] == ""
-    assert client.post({"name": "rate", "value": "60"}).status == 403
+    answer = client.post({"name": "rate", "value": "60"})
+    assert answer.status == 403
+    assert client.post({"name": "nobody", "value": "60"}) == answer
     assert rate.get() == 50
 
 
@@ -1172,17 +1175,24 @@ class Mode(enum.Enum):
 
 
 def test_every_kind_is_listed(flags: dflag.FlagRegistry, client: Client) -> None:
-    """The listed text of a flag of each kind is that of the registry's `explain()`."""
+    """The listed text of a flag of each kind is that of the registry's `explain()`; that of JSON is indented."""
     flags.dyn_string("string", "a")
+    flags.dyn_int("int", 1_000)
+    flags.dyn_float("float", 1e20)
+    flags.dyn_custom("custom", 1, parse=int, format="{} EUR".format)
     flags.dyn_bool("bool", default=True)
     flags.dyn_duration("duration", datetime.timedelta(minutes=90))
     flags.dyn_string_list("list", ["a", "b"])
     flags.dyn_string_set("set", {"b", "a"})
     flags.dyn_enum("enum", Mode.FAST)
     flags.dyn_bytes("bytes", b"\x00")
+    flags.dyn_json("json", {"a": [1]})
+    flags.dyn_map("map", {"a": "b"}, keys="*")
     shown = {row["name"]: row["current_value"] for row in client.listing()["flags"]}
+    indented = {name: shown.pop(name) for name in ("json", "map")}
+    assert indented == {"json": '{\n  "a": [\n    1\n  ]\n}', "map": '{\n  "a": "b"\n}'}
     assert shown == {name: flags.explain(name)[0].text for name in shown}
-    assert len(shown) == 7
+    assert len(shown) == 10
 
 
 def test_counting_reads(client: Client, flags: dflag.FlagRegistry) -> None:
