@@ -1,6 +1,6 @@
-// The page asks for the listing about once a second and shows what is new in it. Three rules hold throughout:
-// what the server sends goes into the page as text alone; only what differs is drawn again, so that focus, scroll
-// and open details stay; nothing is stored, so a token is gone with the page.
+// The page polls the listing about once a second and shows the changes. Three rules hold throughout: what the server
+// sends enters the page only as text; only parts that differ are drawn again, so focus, scroll position and open
+// details are kept; nothing is stored, so closing the page discards the token.
 
 import { at, button, cut, page, plural, preview, Refused, REQUEST_TIMEOUT_MS, setText, tick } from "./page_base.js";
 import { addHistory, showHistory } from "./page_history.js";
@@ -11,12 +11,12 @@ import { addRules, drawOnce, foldRules, notice, showNotices, showSources } from 
 import { arrange, readAddress, showGroups, view, writeAddress } from "./page_view.js";
 
 const POLL_MS = 1000;
-const POLL_MISSED_MS = 250; // while other processes answer than the one that is shown
+const POLL_MISSED_MS = 250; // while processes other than the shown one answer
 const POLL_HIDDEN_MS = 15000;
 const RETRY_MAX_MS = 30000;
-const NEWS_EVERY_MS = 5000; // a screen reader announces changes no more often
-const OF_LISTING = new Set(["type", "only_changed", "name"]); // of the fields of the address, what the server filters by
-const MANY = 200; // from here on, lines out of sight are not laid out
+const NEWS_EVERY_MS = 5000; // a screen reader announces changes at most this often
+const OF_LISTING = new Set(["type", "only_changed", "name"]); // the fields of the address by which the server filters
+const MANY = 200; // with more flags than this, those outside the window are not laid out
 
 // --- the listing
 
@@ -122,7 +122,7 @@ function filter() {
   if (isFiltered() || at("shown").textContent === "") setText(at("shown"), counted());
 }
 
-// A row that is in use fits any filter: nobody loses a form under the hands.
+// A row that has the focus fits any filter, so a form does not disappear while someone fills it in.
 function isFitting(row) {
   return row.fits(page.filter) || row.element.contains(document.activeElement);
 }
@@ -149,7 +149,7 @@ function clearFilters() {
   at("search").focus();
 }
 
-// Show the flags in another order, in other groups or more closely, and note that in the address.
+// Change the order, the groups or the density of the flags, and write the choice to the address.
 function changeView(changes) {
   Object.assign(view, changes);
   writeAddress();
@@ -195,7 +195,7 @@ function keys(event) {
   }
 }
 
-// --- what a screen reader announces, in few words
+// --- short announcements for screen readers
 
 const news = {
   waiting: new Map(),
@@ -219,7 +219,7 @@ const news = {
   },
 };
 
-// --- following
+// --- polling
 
 const poll = {
   timer: null,
@@ -269,7 +269,7 @@ async function ask() {
   const answer = await fetch(`?${query}`, { headers, cache: "no-store", signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS) });
   const date = Date.parse(answer.headers.get("Date") ?? "");
   if (!Number.isNaN(date)) {
-    const skew = date + 500 - Date.now(); // a Date has whole seconds
+    const skew = date + 500 - Date.now(); // a Date header cuts off the milliseconds
     page.skew = Math.abs(skew) > 2000 ? skew : 0;
   }
   const tag = answer.headers.get("ETag");

@@ -1,13 +1,13 @@
-// What the other parts of the page stand on: its state, and how elements, texts and times are made.
+// What the other modules of the page share: its state, and functions that make elements, texts and times.
 
 export const REQUEST_TIMEOUT_MS = 15000;
-const COPIED_MS = 1500; // how long a button says that it has copied
+const COPIED_MS = 1500; // how long a copy button shows its result
 const PREVIEW_CHARACTERS = 240;
 const FOLD_CHARACTERS = 800;
 const FOLD_LINES = 24;
 
-// Characters that show nothing, look like a space, or turn the text around them are made visible: by their category, with
-// what else is drawn as nothing (fillers, selectors of variants) and the empty cell of braille. What joins an emoji shows.
+// Characters that are invisible, look like a space or change the text direction are shown with their code: categories C
+// and Z, ignorable characters (fillers, variation selectors) and the blank braille cell. Emoji are shown as they are.
 const PRINTABLE_ASCII = /^[ -~\t\n]*$/;
 const EMOJI = "\\p{Extended_Pictographic}[\\ufe0f\\p{Emoji_Modifier}]*(?:\\u200d\\p{Extended_Pictographic}[\\ufe0f\\p{Emoji_Modifier}]*)*|[0-9#*]\\ufe0f\\u20e3";
 const ODD = new RegExp(`${EMOJI}|((?![ \\t\\n])[\\p{C}\\p{Z}\\p{Default_Ignorable_Code_Point}\\u2800])`, "gu");
@@ -17,8 +17,8 @@ export const page = {
   rows: new Map(), // name: Row
   filter: { words: [], changed: false, kind: "", rejected: false },
   token: null, // null: not asked for yet; "": none is needed
-  soon: () => {}, // look at once for what is new
-  skew: 0, // the server's clock less ours, in ms
+  soon: () => {}, // poll at once
+  skew: 0, // the server's clock minus the browser's, in ms
 };
 
 export class Refused extends Error {
@@ -57,7 +57,7 @@ export function flagLink(name) {
 
 export const unseen = (text) => make("span", "unseen", text);
 
-// Text as nodes. It is never read as markup; its invisible characters get a name that can be seen.
+// Text as nodes. It is never parsed as markup; invisible characters are shown with their code.
 export function plain(text) {
   if (PRINTABLE_ASCII.test(text)) return [text];
   const parts = [];
@@ -72,7 +72,7 @@ export function plain(text) {
   return [...parts, text.slice(end)].filter((part) => part !== "");
 }
 
-// The beginning of a text, without half of the character at its end.
+// The beginning of a text, without half a surrogate pair at its end.
 export function cut(text, length) {
   return text.length <= length ? text : text.slice(0, length).replace(/[\ud800-\udbff]$/, "");
 }
@@ -82,14 +82,14 @@ export function code(text, className = "") {
   return make("code", className, ...plain(text));
 }
 
-// A short look at a value; in one line where its line ends mean nothing.
+// The beginning of a value; in one line if its line breaks have no meaning.
 export function preview(text, inLine) {
   const start = cut(text, 4 * PREVIEW_CHARACTERS);
   const short = inLine ? start.replace(/,\n\s*/g, ", ").replace(/([[{])\n\s*|\n\s*(?=[\]}])/g, "$1").replace(/\s+/g, " ") : start;
   return short.length <= PREVIEW_CHARACTERS ? short : cut(short, PREVIEW_CHARACTERS) + "…";
 }
 
-// JSON over several lines, also where its end was cut off. Not by JSON.parse, which rounds large numbers.
+// JSON over several lines, even if its end was cut off. JSON.parse is not used, because it rounds large numbers.
 export function pretty(text) {
   let depth = 0;
   const line = (step) => "\n" + "  ".repeat(Math.max(0, depth += step));
@@ -102,7 +102,7 @@ export function pretty(text) {
   });
 }
 
-// A value in full; a long one is folded, and stays open once it was opened.
+// A value in full. A long one is folded; an open one stays open when it is drawn again.
 const openFolds = new Set();
 
 export function full(text, key) {
@@ -125,7 +125,7 @@ export function full(text, key) {
 
 // --- copying
 
-// A button that copies a text; what it copies is asked for when it is pressed.
+// A button that copies a text; `text` is called when the button is pressed.
 export function copyButton(label, text) {
   const element = button("copy", "", () => copy(text()).then((done) => say(element, done)));
   element.append(make("span", "unseen", label));
@@ -138,7 +138,7 @@ async function copy(text) {
     await navigator.clipboard.writeText(text);
     return true;
   } catch {
-    return copyBySelection(text); // without TLS a page has no clipboard
+    return copyBySelection(text); // without TLS, a page cannot use the clipboard API
   }
 }
 
@@ -159,7 +159,7 @@ function say(element, done) {
   setTimeout(() => delete element.dataset.state, COPIED_MS);
 }
 
-// Put new content in place of old, and give the focus back to what had it.
+// Replace the content of an element, and restore the focus to the new element with the same key.
 export function fill(element, ...children) {
   const key = element.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
   element.replaceChildren(...children);
@@ -196,7 +196,7 @@ function countdown(ms) {
 
 const two = (number) => String(number).padStart(2, "0");
 
-// A moment by the clock, of the reader's zone; with its day unless that is today.
+// A time of day in the reader's time zone, with the date unless it is today.
 export function clock(when) {
   const element = moment(when, "clock");
   element.title = `${element.title}, ${when}`;
@@ -212,7 +212,7 @@ export function clockText(when) {
 
 export const due = (when) => moment(when, "due");
 
-// A moment that says how long ago, or how long still, and is kept true by `tick`.
+// A time shown as its age, as the time left or by the clock; `tick` keeps it up to date.
 export function moment(when, kind = "ago") {
   const element = make("time", kind);
   element.dateTime = when;

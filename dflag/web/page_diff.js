@@ -4,9 +4,9 @@ import { code, cut, make, plain, plural, preview, unseen } from "./page_base.js"
 
 const SHORT_CHARACTERS = 100;
 const LONG_CHARACTERS = 60;
-const KEPT_CHARACTERS = 16; // of what both texts of a change begin with
-const LINE_CHARACTERS = 400; // of a line that are shown: the layers have it in full
-const MAX_LINES = 800; // beyond it the lines are not compared one by one: the table of that would be too large
+const KEPT_CHARACTERS = 16; // of the common beginning of both texts of a change
+const LINE_CHARACTERS = 400; // of a line that are shown; the layers show it in full
+const MAX_LINES = 800; // above it, lines are not compared one by one, because the table would be too large
 const MAX_CHARACTERS = 60000;
 const AROUND = 3; // equal lines that are shown around each difference
 
@@ -19,12 +19,12 @@ export function pair(before, after) {
   return make("div", "change", unseen("from "), make("del", "", before), make("span", "arrow", "→"), unseen(" to "), make("ins", "", after));
 }
 
-// What one entry of the history has changed, in one line.
+// The change of one entry of the history, in one line.
 export function textChange(entry) {
   return pair(...fromDifference(preview(entry.old, true), preview(entry.new, true)).map((text) => code(text)));
 }
 
-// Two texts without most of what both begin with, where they are long.
+// Two texts, without most of their common beginning if they are long.
 function fromDifference(...texts) {
   const [one, other] = texts;
   let same = 0;
@@ -68,7 +68,7 @@ function line(tag, sign, text) {
   return make(tag, "diff-line", make("span", "sign", sign), shown);
 }
 
-// The longest common run of lines, by the usual table; what both begin and end with is left out of it.
+// The steps from the longest common subsequence of lines. Common first and last lines are left out of its table.
 function compare(before, after) {
   let start = 0;
   while (start < before.length && start < after.length && before[start] === after[start]) start += 1;

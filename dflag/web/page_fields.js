@@ -1,13 +1,13 @@
 // The fields for a value: a switch, a list, a number, JSON or text, as the listing says. Each has an element, reads and
-// takes the text of a value, and says what is wrong with it as far as the page can tell; the server has the last word.
+// writes the text of a value, and reports the faults that the page can detect; the server makes the final check.
 
 import { button, make, pretty, setText } from "./page_base.js";
 import { jsonFault } from "./page_json.js";
 
 const MAX_ROWS = 16;
 const COLUMN_CHARACTERS = 70;
-const NUMBERED_LINES = 5000; // beyond them numbers would slow down the typing
-const CHECKED_CHARACTERS = 200000; // longer JSON is left to the server
+const NUMBERED_LINES = 5000; // numbers for more lines would slow down typing
+const CHECKED_CHARACTERS = 200000; // only the server checks longer JSON
 
 let fields = 0;
 
@@ -72,7 +72,7 @@ function listField(options) {
     input,
     read: () => input.value,
     write(text) {
-      if (![...input.options].some((option) => option.value === text)) input.append(new Option(text, text)); // a value that no one may choose now
+      if (![...input.options].some((option) => option.value === text)) input.append(new Option(text, text)); // the current value may not be a choice
       input.value = text;
     },
     fault: () => null,
@@ -94,7 +94,7 @@ function numberField(flag) {
     write(text) {
       input.type = "number";
       input.value = text;
-      if (input.value !== text) input.type = "text"; // such as inf, which no field for numbers holds
+      if (input.value !== text) input.type = "text"; // such as inf, which a number field cannot hold
       input.value = text;
     },
     fault() {
@@ -127,8 +127,8 @@ function textField(flag) {
 
 const rowsFor = (text) => Math.min(MAX_ROWS, Math.max(1, text.split("\n").length, Math.ceil(text.length / COLUMN_CHARACTERS)));
 
-// A text with numbers of lines beside it; the line with the fault is marked. Nothing but the user changes the text,
-// so that the order of keys and the digits of numbers stay.
+// A text area with line numbers next to it; the line with the fault is marked. Only the user changes the text, so the
+// order of keys and the digits of numbers are kept.
 function jsonField(flag) {
   const input = make("textarea", "");
   input.spellcheck = false;
@@ -163,7 +163,7 @@ function jsonField(flag) {
     const indent = line.match(/^[ \t]*/)[0] + (/[[{]\s*$/.test(line) ? "  " : "");
     if (indent === "") return;
     event.preventDefault();
-    document.execCommand("insertText", false, `\n${indent}`); // the only way that keeps undo
+    document.execCommand("insertText", false, `\n${indent}`); // the only way to insert text that keeps the undo history
   });
   return {
     element,

@@ -1,4 +1,4 @@
-// The last changes, the newest first: those of one revision stand together.
+// The last changes, the newest first; changes of one revision are grouped.
 
 import { at, chip, clock, flagLink, make, moment, page, plain, plural, setText } from "./page_base.js";
 import { textChange } from "./page_diff.js";

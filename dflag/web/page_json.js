@@ -1,9 +1,9 @@
-// Where a text stops being JSON. Browsers say it in words of their own, and some without the place.
+// Find where a text stops being JSON. The messages of browsers differ, and some do not give the place.
 
 const BLANK = /[ \t\n\r]*/y;
 const STRING = /"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y;
 const SCALAR = /(?:-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?|true|false|null)(?![\w.+-])/y;
-const MAX_DEPTH = 100; // as the server's
+const MAX_DEPTH = 100; // the same as the server's
 
 class Fault extends Error {
   constructor(message, place) {
@@ -12,7 +12,7 @@ class Fault extends Error {
   }
 }
 
-// Return the first fault of a text: its place, line and column from 1, and what was expected; null for JSON.
+// Return the first fault of a text: its place, line and column from 1, and what was expected; null for valid JSON.
 export function jsonFault(text) {
   try {
     new Reader(text).whole();

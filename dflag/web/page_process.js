@@ -1,13 +1,13 @@
-// Which process answers. Several may share one address, each with its own values and overrides: the page shows one of
-// them until it no longer answers, and says so.
+// Track which process answers. Several may share one address, each with its own values and overrides. The page shows
+// one of them until it no longer answers, and tells the user so.
 
 const REMEMBER_MS = 60000; // how long a process counts as one of several after its last answer
-const STAY_ANSWERS = 10; // for each known process, how many answers of others in a row mean that the shown one is gone
+const STAY_ANSWERS = 10; // answers of others in a row, per known process, until the shown one is considered gone
 
 export const processes = {
   known: new Map(), // key: { key, number, instance, listing, tag, heard }
   shown: null,
-  missed: 0, // answers of other processes since the last one of the process that is shown
+  missed: 0, // answers of other processes since the last answer of the shown one
   before: null, // the process that was shown before this one, for a while after it stopped answering
 
   get several() {
@@ -18,20 +18,20 @@ export const processes = {
     return [...this.known.values()].map((process) => process.tag).filter(Boolean).join(", ");
   },
 
-  // The process that sent an answer, be it a listing or that to a setting.
+  // The process that sent an answer, either a listing or the response to a setting.
   of({ process: number, instance = "" }) {
     const key = `${number} ${instance}`;
     if (!this.known.has(key)) this.known.set(key, { key, number, instance, listing: null, tag: null, heard: Date.now() });
     return this.known.get(key);
   },
 
-  // The process whose listing has not changed; a proxy may have weakened the tag, or left it out.
+  // The process whose listing has not changed. A proxy may weaken the tag or omit it.
   unchanged(tag) {
     const plainTag = (tag ?? "").replace(/^W\//, "");
     return [...this.known.values()].find((process) => process.tag === plainTag) ?? this.shown;
   },
 
-  // Note that a process has answered a poll; return whether the page shows another one from now on.
+  // Record that a process answered a poll; return whether the page now shows another one.
   heard(process) {
     const now = Date.now();
     const last = this.shown;

@@ -1,9 +1,9 @@
-// The button that has the reads of flags counted for a minute, and what came of it.
+// The button that starts counting the reads of flags for a minute, and the result.
 
 import { at, clockText, page, plain, Refused, REQUEST_TIMEOUT_MS } from "./page_base.js";
 import { processes } from "./page_process.js";
 
-const OTHERS_MAX = 60; // how many answers of others in a row mean that the process that counts is gone
+const OTHERS_MAX = 60; // how many answers of others in a row until the process that counts is considered gone
 
 const url = () => page.listing.set_url.replace(/set$/, "reads");
 
@@ -33,7 +33,7 @@ function summary(counts, counting) {
 export function addReads() {
   const button = at("count-reads");
   const say = (text) => at("reads").replaceChildren(...plain(text));
-  // One of several processes at this address counts: what others answer says nothing of it.
+  // Only one of the processes at this address counts; answers of the others say nothing about its result.
   const follow = (counts, counting = processes.of(counts), others = 0) => {
     const isOther = processes.of(counts).key !== counting.key;
     if (!isOther) say(summary(counts, counting));

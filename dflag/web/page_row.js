@@ -6,7 +6,7 @@ import { isSwitch } from "./page_fields.js";
 import { overrideOf, SettingForm } from "./page_setting.js";
 import { audience, calledRule, nextChange, ruleBadge, ruleOf, share } from "./page_status.js";
 
-const KEYED_SHOWN = 200; // a list that is longer nobody reads, and it would be drawn slowly
+const KEYED_SHOWN = 200; // nobody reads a longer list, and drawing it would be slow
 const MARKED_MS = 4000; // how long a new value stays marked; page.css fades it in that time
 
 const BADGES = [
@@ -24,7 +24,7 @@ function isExpired(flag) {
 
 const isForAll = ({ keys, share_percent: percent }) => keys === null && percent === null;
 
-// Which keys a rule gives a value to.
+// The keys to which a rule gives a value.
 function keysOf({ keys, key_count: count, share_percent: percent }, by, isSecret) {
   const drawn = percent === null ? [] : [`${percent} %, drawn by share`];
   if (isSecret) return ["The keys of a secret are not shown"];
@@ -34,7 +34,7 @@ function keysOf({ keys, key_count: count, share_percent: percent }, by, isSecret
   return [...names, ...rest, ...drawn.map((text) => `: ${text}`)];
 }
 
-const reasonOf = (reason) => reason.replace(/ \(until [-0-9T:Z]+\)$/, ""); // the countdown says that
+const reasonOf = (reason) => reason.replace(/ \(until [-0-9T:Z]+\)$/, ""); // the countdown shows the time
 // One flag: a line of the list, and the details that open under it.
 export class Row {
   constructor(name) {
@@ -44,7 +44,7 @@ export class Row {
     this.open = false;
     this.blocks = null;
     this.form = null;
-    this.group = null; // the group of the list that it stands in
+    this.group = null; // the group of the list that contains it
     const id = `flag-${encodeURIComponent(name)}`;
     this.button = button("name", name, () => this.toggle());
     this.button.setAttribute("aria-expanded", "false");
@@ -64,11 +64,11 @@ export class Row {
     this.element.id = id;
   }
 
-  // Show a flag as it is now; return whether its value changed. A row that shows another process's flag has not.
+  // Show the current state of a flag; return whether its value changed. A switch to another process is no change.
   show(flag, text, isSameProcess = true) {
     const before = isSameProcess ? this.flag : null;
     if (text === this.text) {
-      if (this.open) this.showBlocks(); // the history is not part of the flag, and may come later
+      if (this.open) this.showBlocks(); // the history is not part of the flag, and may arrive later
       return false;
     }
     this.flag = flag;
@@ -116,7 +116,7 @@ export class Row {
 
   mark() {
     this.element.classList.remove("touched");
-    void this.element.offsetWidth; // starts the fading anew
+    void this.element.offsetWidth; // reading the width restarts the animation
     this.element.classList.add("touched");
     clearTimeout(this.unmark);
     this.unmark = setTimeout(() => this.element.classList.remove("touched"), MARKED_MS);
@@ -178,7 +178,8 @@ export class Row {
     }
   }
 
-  // The blocks of the details: what each depends on, and how it is drawn; null for not at all.
+  // The blocks of the details. Each returns a key of the data that it shows, and a function that draws it, or null to
+  // hide the block.
 
   drawRejected() {
     const { rejected, rejected_texts: texts, current_value: current } = this.flag;

@@ -1,4 +1,4 @@
-// The form that sets the override of a flag, and drops it: first what and why, then the difference to confirm.
+// The form that sets or drops the override of a flag. The user enters a value and a reason, then confirms the change.
 
 import { button, clock, make, page, plain, plural, pretty, preview, Refused, REQUEST_TIMEOUT_MS, setText } from "./page_base.js";
 import { difference } from "./page_diff.js";
@@ -7,11 +7,11 @@ import { processes } from "./page_process.js";
 
 const TIME_LIMITS = [["10 minutes", 600], ["1 hour", 3600], ["8 hours", 28800], ["1 day", 86400], ["no limit", ""]];
 const TIME_LIMIT_DEFAULT = "3600";
-const CHECK_AFTER_MS = 350; // how long the typing has to pause before the server is asked
+const CHECK_AFTER_MS = 350; // the pause in typing after which the server checks the value
 
 export const overrideOf = (flag) => flag.layers.find((layer) => layer.origin === "override");
 
-// What the field begins with: JSON in the order in which its keys were written.
+// The initial text of the field; JSON keeps the order in which its keys were written.
 const draftOf = (flag) => (flag.is_secret ? "" : flag.field.draft ?? flag.current_value);
 
 let headings = 0;
@@ -19,11 +19,11 @@ let headings = 0;
 export class SettingForm {
   constructor(row) {
     this.row = row;
-    this.source = null; // the flag's text that the field was filled from
-    this.prefilled = null; // the same as the browser gives it back, with its own line ends
-    this.asked = null; // what is being confirmed
-    this.refusedToken = null; // one that the server did not take
-    this.checking = null; // the check that the server makes of what is typed
+    this.source = null; // the text of the flag with which the field was filled
+    this.prefilled = null; // the same text as the browser returns it, with its own line breaks
+    this.asked = null; // the setting to confirm
+    this.refusedToken = null; // the last token that the server refused
+    this.checking = null; // aborts the server's check of the typed value
     const { flag } = row;
     this.field = valueField(flag);
     this.reason = make("input", "");
@@ -68,7 +68,7 @@ export class SettingForm {
     this.element = make("form", "setting", make("div", "setting-title", heading, this.scope), this.editing, this.confirming, this.result);
     this.element.setAttribute("aria-labelledby", heading.id);
     this.element.autocomplete = "off";
-    this.element.noValidate = true; // the page says what is wrong, and where the flag's own words come from
+    this.element.noValidate = true; // the page shows its own messages and the server's, not the browser's
     this.element.addEventListener("submit", (event) => {
       event.preventDefault();
       if (this.asked === null) this.review(this.field.read());
@@ -92,7 +92,7 @@ export class SettingForm {
     this.showHidden(flag);
   }
 
-  // Say whose values an override would hide.
+  // Say which values an override would hide.
   showHidden({ by, keyed }) {
     const rules = new Set((keyed ?? []).map(({ source, rule }) => JSON.stringify([source, rule])));
     const text = rules.size === 0 ? "" : `An override hides the values of every ${by} (${plural(rules.size, "rule")}).`;
@@ -120,16 +120,16 @@ export class SettingForm {
     this.forget.hidden = !page.token;
   }
 
-  // --- as it is typed
+  // --- checks while typing
 
-  // Say what is wrong with the value: at once what the page sees, after a pause what the server says.
+  // Show what is wrong with the value: the page's own check at once, the server's check after a pause in typing.
   check() {
     clearTimeout(this.timer);
     this.checking?.abort();
     const fault = this.field.fault();
     if (fault !== null) return this.showVerdict("bad", fault.message);
     const token = page.token ?? this.token.value;
-    const mayAsk = page.token !== null || (token !== "" && token !== this.refusedToken); // or each character would be refused
+    const mayAsk = page.token !== null || (token !== "" && token !== this.refusedToken); // or each keystroke would be refused
     if (!mayAsk || this.field.read() === this.prefilled) return this.showVerdict(null);
     this.showVerdict("", "Checking");
     this.timer = setTimeout(() => this.ask(this.field.read(), token), CHECK_AFTER_MS);

@@ -1,12 +1,12 @@
-// What stands above the flags: notices, sources and rules.
+// The sections above the flags: notices, sources and rules.
 
 import { at, badge, button, clock, code, cut, due, fill, flagLink, make, moment, page, plain, plural, preview, setText } from "./page_base.js";
 
 const RULES_SHOWN = 8;
 const GIVEN_SHOWN = 20;
-const MAX_RULES = 500; // a list that is longer nobody reads, and it would be drawn slowly
+const MAX_RULES = 500; // nobody reads a longer list, and drawing it would be slow
 
-const drawn = new Map(); // element: what it was drawn from
+const drawn = new Map(); // element: the data that it shows, as text
 
 export function drawOnce(element, data, draw) {
   const key = JSON.stringify(data);
@@ -80,7 +80,7 @@ function sourceCard(source) {
   return element;
 }
 
-// Leave of the rules what the heading counts, as the dense mode does to have room for flags.
+// Fold the rules: only their heading with the counts remains. The dense view does this to make room for flags.
 export function foldRules(isFolded) {
   at("rules-list").hidden = isFolded;
   at("fold-rules").setAttribute("aria-expanded", String(!isFolded));
@@ -100,7 +100,7 @@ export function addRules() {
 const RULE_TONES = { refused: "bad", reverted: "bad", "in force": "good", done: "good", baking: "warn", waiting: "note" };
 const RULE_WORDS = { done: "in force everywhere", elsewhere: "not for this process" };
 
-// What text calls a rule: one without a name of its own is named "rule 3", by its place in the list.
+// How texts refer to a rule. A rule without a name is already called "rule 3", by its place in the list.
 export const calledRule = (name) => (/^rule \d+$/.test(name) ? name : `rule ${name}`);
 
 export const ruleBadge = (rule) => badge(RULE_WORDS[rule.state] ?? rule.state, RULE_TONES[rule.state] ?? "");
@@ -154,7 +154,7 @@ function ruleRow(rule) {
     cell("For", ...plain(audience(rule)).filter(Boolean)),
     cell("Share so far", ...(shared === null ? [] : [shared])),
     cell("Next change", ...nextChange(rule)),
-    cell("Gives", ...settings(rule.gives ?? [])), // an older process at the same address has none
+    cell("Gives", ...settings(rule.gives ?? [])), // a process with an older dflag at the same address does not send it
   );
   if (rule.problem) element.append(make("p", "error", ...plain(rule.problem)));
   if (rule.needs.length > 0) element.append(make("p", "worry", "needs facts that are not known: ", ...nameList(rule.needs)));

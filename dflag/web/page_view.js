@@ -1,5 +1,5 @@
-// In what order and in which groups the flags stand, and how closely. The choice is kept in the address alone, so that
-// a link shows the same view and nothing is stored.
+// The order, the groups and the density of the flags. The choice is kept only in the address, so a link shows the same
+// view and nothing is stored.
 
 import { make, page, plural, setText } from "./page_base.js";
 
@@ -29,7 +29,7 @@ const ORDERS = {
   "kind": byText((flag) => flag.type),
 };
 
-// What stands before the first dot or slash of a name; without one, before its first underscore or dash.
+// The part of a name before its first dot or slash; without one, before its first underscore or dash.
 function prefixOf(name) {
   const end = name.search(/[./]/);
   const cut = end > 0 ? end : name.search(/[_-]/);
@@ -53,7 +53,7 @@ function named(flags) {
   return rest.length > 0 ? [...sorted, [REST[view.group], rest]] : sorted;
 }
 
-// A heading within the list, which folds what stands below it.
+// A heading in the list, which folds the flags below it.
 class Group {
   constructor(name, onToggle) {
     this.name = name;
@@ -69,7 +69,7 @@ class Group {
     this.members = [];
   }
 
-  // Show how many of its flags fit the filters, and hide it when none does.
+  // Show how many flags of the group fit the filters, and hide the group if none does.
   show(fitting) {
     const refused = this.members.filter((row) => row.flag.rejected.length > 0).length;
     const changed = this.members.filter((row) => row.flag.is_changed).length;
@@ -84,7 +84,7 @@ class Group {
 
 const groups = new Map();
 
-// Put the rows into the list in their order, below their groups; move only what stands in another place.
+// Put the rows into the list in their order, below their groups; move only those that are out of place.
 export function arrange(list, onToggle) {
   const rows = [...page.rows.values()];
   const order = ORDERS[view.sort];

@@ -1,4 +1,4 @@
-// A long name in a table may be broken behind its dots, dashes, slashes and underscores, and so the table fits the page.
+// Let a long name in a table break after dots, slashes, dashes, underscores and equals signs, to fit the table to the page.
 for (const code of document.querySelectorAll("table.docutils code")) {
   const texts = document.createTreeWalker(code, NodeFilter.SHOW_TEXT);
   const nodes = [];
