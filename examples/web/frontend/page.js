@@ -11,6 +11,6 @@ function show() {
 client.addHandler(ProviderEvents.Ready, show);
 client.addHandler(ProviderEvents.ConfigurationChanged, show);
 
-// The origin of the flags: the query's, or the server of this program.
+// The origin of the flags: the one in the query, or the default address of the server in serve.py.
 const flags = new URLSearchParams(location.search).get("flags") ?? "http://127.0.0.1:8081";
 await OpenFeature.setProviderAndWait(new OFREPWebProvider({ baseUrl: flags, pollInterval: 0 }));
