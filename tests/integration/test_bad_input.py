@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import re
 import socket
 import time
 import tracemalloc
@@ -410,8 +411,8 @@ def test_a_rule_across_flags_that_raises_the_wrong_thing_refuses(
 
 def test_a_directory_that_is_a_file_is_a_source_error(flags: dflag.FlagRegistry, tmp_path: Path) -> None:
     """
-    ``initialize()`` raises "not a directory" when the directory is a file, even with ``required=False``.
+    ``initialize()`` raises "not a directory" with the path when that is a file, even with ``required=False``.
     """
     (tmp_path / "file").write_text("x")
-    with pytest.raises(dflag.SourceError, match="not a directory"):
+    with pytest.raises(dflag.SourceError, match=f"^cannot read {re.escape(str(tmp_path))}/file: not a directory"):
         Updater(flags, tmp_path / "file", required=False).initialize()

@@ -211,7 +211,7 @@ print("done")
 
 def test_while_no_watch_can_be_made_again_it_says_so_and_checks(volume: ConfigMapVolume) -> None:
     """
-    While no watch can be made again the status shows polling with a reason, and values still arrive.
+    While the system refuses a new watch the status shows polling and its reason, and values still arrive.
     """
     _run(
         """
@@ -223,7 +223,8 @@ def refuse():
 _native._RETRY_SECONDS = 0.02
 inotify.inotify_init = refuse
 os.closerange(3, 256)
-eventually(lambda: watched()[0][0] == "polling" and watched()[0][1])
+reason = f"{volume.path}: cannot be watched ({os.strerror(errno.EMFILE)})"
+eventually(lambda: watched()[0] == ("polling", reason))
 publish(2)
 publish(3)
 assert updater.status().sources[0].healthy
