@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import datetime
+import fcntl
 import json
 import os
 import re
@@ -274,8 +275,11 @@ def test_pod_with_an_odd_address(secure: ApiServer, tmp_path: Path, monkeypatch:
         ("cluster", {"certificate-authority": "."}, "certificate-authority: cannot read {}: Is a directory"),
         ("cluster", {"certificate-authority": "empty"}, "certificate-authority: .* in PEM in {}/empty, found none"),
         ("cluster", {"certificate-authority": "bad.pem"}, "certificate-authority: .* {}/bad.pem, found .* damaged"),
+        ("cluster", {"certificate-authority": "large.pem"}, "certificate-authority: {}/large.pem is larger than 1 MiB"),
         ("user", {"client-certificate": "gone.pem"}, "client-certificate: cannot read {}/gone.pem: No such"),
+        ("user", {"client-certificate": "large.pem"}, "client-certificate: {}/large.pem is larger than 1 MiB"),
         ("user", {"client-key": "gone.pem"}, "client-key: cannot read {}/gone.pem: No such"),
+        ("user", {"client-key": "large.pem"}, "client-key: {}/large.pem is larger than 1 MiB"),
         ("user", {"client-key": "ca.pem"}, "client-certificate: expected a certificate and its key in PEM"),
         ("user", {"client-key": "other.pem"}, "client-certificate: .* the key does not belong to the certificate"),
         ("user", {"client-key": "locked.pem"}, "client-certificate: the key is encrypted"),
@@ -307,6 +311,7 @@ def test_wrong_set_up_names_the_file(
     locked = key.private_bytes(kind, form, serialization.BestAvailableEncryption(b"hush"))
     (tmp_path / "locked.pem").write_bytes(locked)
     (tmp_path / "empty").write_text("")
+    (tmp_path / "large.pem").write_bytes((tmp_path / "ca.pem").read_bytes().ljust(2**20 + 1, b"\n"))
     (tmp_path / "bad.pem").write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
     edit(secure.kubeconfig, user={"client-certificate": "client.pem", "client-key": "key.pem"})
     document = yaml.safe_load(secure.kubeconfig.read_text())
@@ -861,12 +866,12 @@ def test_certificate_data_needs_no_disk(
 def test_nowhere_to_put_a_certificate(
     secure: ApiServer, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When the client's certificate can be put neither into memory nor onto disk, the error says so."""
+    """When the client's certificate can be put neither into memory nor onto disk, the error says what to set."""
     monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
     monkeypatch.delattr(os, "memfd_create", raising=False)
-    assert "OpenSSL reads certificates from files, and none can be made here" in message_of(
-        with_data(secure, authority)
-    )
+    message = message_of(with_data(secure, authority))
+    assert "OpenSSL reads certificates from files, and none can be made here" in message
+    assert message.endswith("; set TMPDIR")
 
 
 def bare_authority(tmp_path: Path) -> tuple[bytes, ssl.SSLContext]:
@@ -1093,24 +1098,57 @@ def test_plugin_that_is_not_installed(server: ApiServer) -> None:
     assert message.endswith("users[test].exec: there is no program 'no-such-plugin' on the PATH; apt install it")
 
 
-def test_plugin_that_hangs(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A plugin that does not end is an error at its deadline, also if it waits for a process that it started."""
+@pytest.fixture(name="waiting")
+def _waiting(tmp_path: Path) -> Path:
+    """
+    Write a plugin that waits for a process that it started; both hold a lock on the returned file until they end.
+
+    The file has a text as soon as the process has been started.
+    """
+    path = tmp_path / "held"
+    path.touch()
+    plugin(
+        tmp_path,
+        "import fcntl, subprocess\n"
+        f"held = open({str(path)!r}, 'w')\n"
+        "fcntl.flock(held, fcntl.LOCK_EX)\n"
+        "helper = subprocess.Popen(['sleep', '600'], pass_fds=[held.fileno()])\n"
+        "print(helper.pid, file=held, flush=True)\n"
+        "helper.wait()",
+    )
+    return path
+
+
+def is_over(waiting: Path) -> bool:
+    """
+    Return whether the plugin and the process that it started have ended.
+    """
+    with waiting.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+def test_plugin_that_hangs(server: ApiServer, waiting: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plugin that waits for a process that it started is an error at its deadline, and both are ended."""
     monkeypatch.setattr(_credentials, "PLUGIN_SECONDS", 1.0)
-    plugin(tmp_path, "import subprocess; subprocess.run(['sleep', '600'])")
     began = time.monotonic()
     assert "did not end within 1 s" in message_of(with_plugin(server))
     assert time.monotonic() - began < DEADLINE_SECONDS
+    assert eventually(lambda: is_over(waiting))
 
 
-def test_stops_while_a_plugin_runs(server: ApiServer, tmp_path: Path) -> None:
-    """``close()`` ends the thread that waits for a plugin, within a second."""
-    plugin(tmp_path, "import time; time.sleep(600)")
+def test_stops_while_a_plugin_runs(server: ApiServer, waiting: Path) -> None:
+    """``close()`` ends the thread that waits for a plugin, within a second, and the plugin with its processes."""
     watch = KubernetesSource("web", "default", kubeconfig=with_plugin(server)).watch(lambda: None)
-    assert eventually((tmp_path / "calls").exists)
+    assert eventually(waiting.read_text)
     began = time.monotonic()
     watch.close()
     assert time.monotonic() - began < 1.0
     assert "dflag-kubernetes" not in {thread.name for thread in threading.enumerate()}
+    assert eventually(lambda: is_over(waiting))
 
 
 @pytest.fixture(name="helper")
@@ -1183,15 +1221,16 @@ def pipes() -> set[str]:
 
 
 def test_stops_while_a_plugin_starts(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A ``close()`` at the moment in which a plugin is started also ends the thread that starts it."""
+    """A ``close()`` at the moment in which a plugin is started also ends the thread that starts it, and the plugin."""
     plugin(tmp_path, "import time; time.sleep(600)")
     starting, go = threading.Event(), threading.Event()
-    start = subprocess.Popen
+    start, started = subprocess.Popen, list[subprocess.Popen[bytes]]()
 
     def slowly(*arguments: Any, **options: Any) -> Any:
         starting.set()
         assert go.wait(DEADLINE_SECONDS)
-        return start(*arguments, **options)
+        started.append(start(*arguments, **options))
+        return started[-1]
 
     monkeypatch.setattr(subprocess, "Popen", slowly)
     watch = KubernetesSource("web", "default", kubeconfig=with_plugin(server)).watch(lambda: None)
@@ -1201,18 +1240,18 @@ def test_stops_while_a_plugin_starts(server: ApiServer, tmp_path: Path, monkeypa
     go.set()
     thread.join(DEADLINE_SECONDS)
     assert not thread.is_alive()
+    assert [process.returncode for process in started] == [-signal.SIGKILL]
 
 
-def test_a_plugin_ends_with_what_waits_for_it(server: ApiServer, tmp_path: Path) -> None:
-    """An exception in the thread that waits for a plugin, such as that of Ctrl-C, ends the wait at once."""
-    plugin(tmp_path, "import time; time.sleep(600)")
+def test_a_plugin_ends_with_what_waits_for_it(server: ApiServer, waiting: Path) -> None:
+    """An exception in the thread that waits for a plugin, such as that of Ctrl-C, ends the wait and the plugin."""
     source = KubernetesSource("web", "default", kubeconfig=with_plugin(server))
 
     class Alarm(BaseException):
         pass
 
     def ring(*_: object) -> None:
-        if (tmp_path / "calls").exists():
+        if waiting.read_text():
             raise Alarm
         signal.setitimer(signal.ITIMER_REAL, 0.05)
 
@@ -1227,3 +1266,4 @@ def test_a_plugin_ends_with_what_waits_for_it(server: ApiServer, tmp_path: Path)
         signal.setitimer(signal.ITIMER_REAL, *timer)
         signal.signal(signal.SIGALRM, before)
     assert time.monotonic() - began < DEADLINE_SECONDS
+    assert eventually(lambda: is_over(waiting))
