@@ -22,6 +22,7 @@ import threading
 import time
 import traceback
 from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -125,7 +126,17 @@ def assert_asked_with_pauses(
 ) -> None:
     """
     Answer every watch with *answer*, and check that each watch after the second comes after a pause.
+
+    Each random pause is made as short as it can be, and the upper bounds of the pauses must double.
     """
+    ceilings: list[float] = []
+
+    def shortest(low: float, high: float) -> float:
+        if low == _reflector.FIRST_SECONDS:
+            ceilings.append(high)
+        return low
+
+    monkeypatch.setattr(_reflector, "random", SimpleNamespace(uniform=shortest))
     monkeypatch.setattr(_reflector, "FIRST_SECONDS", 0.2)  # more than the 40 ms for which the kernel may delay an ACK
     monkeypatch.setattr(_reflector, "LAST_SECONDS", 30.0)
     server.on_watch(*[answer] * 50)
@@ -133,6 +144,7 @@ def assert_asked_with_pauses(
         server.await_watches(5)
         times = [request.at for request in server.watches]
     assert min(later - earlier for earlier, later in itertools.pairwise(times[1:])) >= 0.2
+    assert ceilings[:3] == pytest.approx([0.4, 0.8, 1.6])
 
 
 def assert_steadily_unhealthy(server: ApiServer, updater: Updater, caplog: pytest.LogCaptureFixture) -> None:
@@ -351,7 +363,7 @@ def test_a7_too_old_as_event(
 def test_a7_too_old_for_ever_is_no_loop(
     server: ApiServer, flags: FlagRegistry, monkeypatch: pytest.MonkeyPatch, answer: Any
 ) -> None:
-    """When every watch is refused with 410 the source asks once more at once, and then after pauses."""
+    """When every watch is refused with 410 the source asks once more at once, and then after growing pauses."""
     assert_asked_with_pauses(server, flags, monkeypatch, answer)
 
 
@@ -1011,7 +1023,7 @@ def test_a20_refused_for_ever(server: ApiServer, flags: FlagRegistry, rate: dfla
 def test_a20_refused_for_ever_as_event_is_no_loop(
     server: ApiServer, flags: FlagRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When every watch opens and ends with 401 the source asks once more at once, and then after pauses."""
+    """When every watch opens and ends with 401 the source asks once more at once, and then after growing pauses."""
     assert_asked_with_pauses(server, flags, monkeypatch, stream(error(401, "Unauthorized")))
 
 
@@ -1237,9 +1249,16 @@ def test_a26_an_end_leaves_tls_to_the_thread_that_reads(authority: trustme.CA) -
         peer.close()
 
 
-@pytest.mark.parametrize("case", ["unknown authority", "wrong host", "expired"])
-def test_a26_bad_certificate(tmp_path: Path, authority: trustme.CA, case: str) -> None:
-    """A certificate that is not valid is an error that says so, and no request is sent."""
+@pytest.mark.parametrize(
+    ("case", "reason"),
+    [
+        ("unknown authority", "unable to get local issuer certificate"),
+        ("wrong host", "certificate is not valid for '127.0.0.1'"),
+        ("expired", "certificate has expired"),
+    ],
+)
+def test_a26_bad_certificate(tmp_path: Path, authority: trustme.CA, case: str, reason: str) -> None:
+    """A certificate that is not valid is an error that says why, and no request is sent."""
     past = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
     names = ("elsewhere.test",) if case == "wrong host" else ()
     server = tls_server(
@@ -1248,7 +1267,7 @@ def test_a26_bad_certificate(tmp_path: Path, authority: trustme.CA, case: str) -
     if case == "unknown authority":
         trustme.CA().cert_pem.write_to_path(str(tmp_path / "kubeconfig.ca"))
     try:
-        with pytest.raises(SourceError, match="certificate is refused: ") as caught:
+        with pytest.raises(SourceError, match=f"certificate is refused: [^;]*{reason}[^;]*; check ") as caught:
             source_of(server).read()
         assert not caught.value.unreachable
         assert server.requests == []
@@ -1287,16 +1306,23 @@ def test_a26_rotated_authority(
 def test_a27_answers_of_others(
     server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], answer: Any, message: str
 ) -> None:
-    """An answer that is not from an API server is refused as a list; after one to a watch the next watch works."""
+    """While another server answers the source is unhealthy with that error and the values stay; then it recovers."""
     server.on_list(answer)
     with pytest.raises(SourceError, match=message.replace("?", r"\?")) as caught:
         source_of(server).read()
     assert not caught.value.missing
-    server.on_watch(answer)
-    with following(flags, source_of(server)) as updater:
-        server.await_watches(2)
+    with following(flags, source_of(server), on_missing="reset") as updater:
+        server.await_watches(1)
+        server.on_watch(*[answer] * 1000)
+        server.on_list(*[answer] * 1000)
+        server.end_watches()
+        assert eventually(lambda: message in (only(updater).last_error or ""))
+        assert not only(updater).healthy
+        assert rate.get() == 60
+        server.relent()
         server.put({"rate_limit": "61"})
         assert becomes(updater, rate, 61)
+        assert eventually(lambda: only(updater).healthy)
 
 
 def test_a28_compressed(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
@@ -1713,6 +1739,24 @@ def test_a39_contact(server: ApiServer, flags: FlagRegistry) -> None:
         assert eventually(lambda: (only(updater).seconds_since_contact or 1) < 0.2)
         server.await_watches(1)
         assert only(updater).watched == "API watch"
+
+
+def test_a39_the_end_of_a_watch_is_a_contact(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
+    """When the server ends a watch in good order, the source has a contact that is later than that end."""
+
+    def contact() -> float:
+        now, age = time.monotonic(), only(updater).seconds_since_contact
+        assert age is not None
+        return now - age
+
+    with following(flags, source_of(server), resync_seconds=60.0) as updater:
+        server.await_watches(1)
+        server.put({"rate_limit": "61"})
+        assert becomes(updater, rate, 61)
+        ended = time.monotonic()
+        assert contact() < ended
+        server.end_watches()
+        assert eventually(lambda: contact() > ended)
 
 
 def test_a39_refresh_is_a_contact(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
