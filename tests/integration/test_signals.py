@@ -151,24 +151,32 @@ def test_set_amid_set_leaves_one_value_for_every_reader(flags: dflag.FlagRegistr
     ][:-1]
 
 
-def test_set_with_a_time_limit_amid_another(flags: dflag.FlagRegistry) -> None:
+@pytest.mark.parametrize(("outer_seconds", "inner_seconds"), [(900, 0.001), (0.001, 900)])
+def test_set_with_a_time_limit_amid_another(
+    flags: dflag.FlagRegistry, outer_seconds: float, inner_seconds: float
+) -> None:
     """
-    A short time limit that a handler sets is kept when it interrupts a set() with a longer one.
+    When set() with a time limit interrupts set() with another, only the value with the shorter limit expires at once.
     """
-    rate, other = flags.dyn_int("rate", 0), flags.dyn_int("other", 0)
-    for _ in every_line(lambda: rate.set(1, ttl_seconds=900), lambda: other.set(1, ttl_seconds=0.001)):
-        expired = threading.Event()
-        assert dflag.Updater(flags, MemorySource()).wait_for(lambda snap: snap[other] == 0, DEADLINE_SECONDS)
+    outer, inner = flags.dyn_int("outer", 0), flags.dyn_int("inner", 0)
+    short, long = (inner, outer) if inner_seconds < outer_seconds else (outer, inner)
+    kept = []
+    for number in every_line(
+        lambda: outer.set(1, ttl_seconds=outer_seconds), lambda: inner.set(1, ttl_seconds=inner_seconds)
+    ):
+        assert dflag.Updater(flags, MemorySource()).wait_for(lambda snap: snap[short] == 0, DEADLINE_SECONDS), number
         assert_coherent(flags)
-        assert not expired.is_set()
-    rate.reset()
+        kept.append(long.get())
+        long.reset()
+    assert kept[:-1] == [1] * (len(kept) - 1)  # the last run is not interrupted
 
 
 def test_apply_amid_apply_of_the_same_source(flags: dflag.FlagRegistry) -> None:
     """
-    When apply() interrupts apply() of the same source, one of the two sets of values is in force, whole.
+    When apply() interrupts apply() of the same source, both are revisions, and one set of values is in force, whole.
     """
     rate, other = flags.dyn_int("rate", 0), flags.dyn_int("other", 0)
+    numbers = []
     for _ in every_line(
         lambda: flags.apply({"rate": "1", "other": "1"}, source="s"),
         lambda: flags.apply({"rate": "2", "other": "2"}, source="s"),
@@ -176,20 +184,26 @@ def test_apply_amid_apply_of_the_same_source(flags: dflag.FlagRegistry) -> None:
         assert_coherent(flags)
         assert rate.get() == other.get()
         assert rate.get() in (1, 2)
-        flags.apply({}, source="s")
+        numbers.append(flags.apply({}, source="s").number)
+    # Each run makes three revisions, with the one that empties the source; the last run is not interrupted.
+    assert numbers == [*range(3, 3 * len(numbers), 3), 3 * len(numbers) - 1]
 
 
 def test_declaring_amid_set_and_the_other_way_round(flags: dflag.FlagRegistry) -> None:
     """
-    When a declaration interrupts set(), or set() a declaration, the new flag is in later snapshots and readers agree.
+    When a declaration interrupts set(), or set() a declaration, readers agree on the set value and on the new flag.
     """
     rate = flags.dyn_int("rate", 0)
     declared = iter(range(10_000))
     for number in every_line(lambda: rate.set(rate.get() + 1), lambda: flags.dyn_int(f"f{next(declared)}", 0)):
         assert_coherent(flags)
         assert rate.get() == number
+    rate.set(0)
+    values = []
     for _ in every_line(lambda: flags.dyn_int(f"g{next(declared)}", 0), lambda: rate.set(rate.get() + 1)):
         assert_coherent(flags)
+        values.append(rate.get())
+    assert values == [*range(1, len(values)), len(values) - 1]  # the last run is not interrupted
 
 
 def test_refresh_amid_refresh_applies_what_is_there(flags: dflag.FlagRegistry, volume: ConfigMapVolume) -> None:
@@ -232,15 +246,19 @@ def test_refresh_amid_start_and_stop(flags: dflag.FlagRegistry, volume: ConfigMa
 
 def test_update_of_a_memory_source_amid_itself(flags: dflag.FlagRegistry) -> None:
     """
-    When update() interrupts update() of a memory source, the updater applies the values that were stored last.
+    When update() interrupts update() of a memory source, both wake a watch, and the updater applies the last values.
     """
     rate = flags.dyn_int("rate", 0)
     source = MemorySource({"rate": "1"})
+    wakes: list[str] = []
+    watch = source.watch(lambda: wakes.append("wake"))
     with dflag.Updater.setup(flags, source) as updater:
         for number in every_line(lambda: source.update({"rate": "1"}), lambda: source.update({"rate": "2"})):
             stored = source.read()["rate"]
             assert stored in ("1", "2")
             assert updater.wait_for(lambda snap, stored=stored: str(snap[rate]) == stored, DEADLINE_SECONDS), number
+    watch.close()
+    assert len(wakes) == 2 * number - 1  # the last run is not interrupted
 
 
 @pytest.mark.parametrize("initialized", [False, True])
