@@ -64,20 +64,20 @@ def body(*pieces: bytes) -> list[dict[str, Any]]:
 
 
 def test_answers(flags: dflag.FlagRegistry) -> None:
-    """The app sends a listing in two messages, 304 if it is unchanged, no body for HEAD, 404 for an unknown path."""
+    """Each answer is two messages: a listing, 304 if it is unchanged, no body for HEAD, 404 for an unknown path."""
     flags.dyn_int("rate", 50)
     got = call(flags)
-    assert (got.status, [message["type"] for message in got.sent]) == (
-        200,
-        ["http.response.start", "http.response.body"],
-    )
+    assert got.status == 200
     assert json.loads(got.body)["flags"][0]["name"] == "rate"
     assert all(name == name.lower() for name in got.headers)
     unchanged = call(flags, headers=[(b"If-None-Match", got.headers[b"etag"])])
     assert (unchanged.status, unchanged.body) == (304, b"")
     head = call(flags, method="HEAD")
     assert (head.headers, head.body) == (got.headers, b"")
-    assert call(flags, path="/nowhere").status == 404
+    missing = call(flags, path="/nowhere")
+    assert missing.status == 404
+    for answer in (got, unchanged, head, missing):
+        assert [message["type"] for message in answer.sent] == ["http.response.start", "http.response.body"]
     assert json.loads(call(flags, query_string=b"name=none").body)["flags"] == []
 
 

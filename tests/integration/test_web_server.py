@@ -839,7 +839,8 @@ def test_forked_child_lets_go(flags: dflag.FlagRegistry) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_listing_in_a_forked_child(flags: dflag.FlagRegistry) -> None:
-    """A child that was forked while a thread made a listing can make its own, which names the child's process."""
+    """A child forked while a thread made a listing can make its own, with its own process and values."""
+    rate = flags.dyn_int("rate", 50)
     handler = Handler(flags, None, authorize=None, title=None)
     request = Request(method="GET", path="/")
     assert isinstance(handler.handle(request), Response)
@@ -852,6 +853,10 @@ def test_listing_in_a_forked_child(flags: dflag.FlagRegistry) -> None:
                 answer = handler.handle(request)
                 assert isinstance(answer, Response)
                 assert json.loads(answer.body)["process"] == os.getpid()
+                rate.set(60)
+                answer = handler.handle(request)
+                assert isinstance(answer, Response)
+                assert [flag["current_value"] for flag in json.loads(answer.body)["flags"]] == ["60"]
                 code = 0
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -72,9 +72,11 @@ def test_follows_the_standard(flags: dflag.FlagRegistry) -> None:
 
 
 def test_path_and_query_are_decoded(flags: dflag.FlagRegistry) -> None:
-    """The app decodes the query, and a path or a query that is not UTF-8 is not a server error."""
+    """The app decodes its mount and the query, and a path or a query that is not UTF-8 is not a server error."""
     flags.dyn_int("rate", 50)
     assert json.loads(call(flags, QUERY_STRING="name=r%61te")[2])["flags"] != []
+    mount = "/café".encode().decode("latin-1")  # as PEP 3333 passes it
+    assert b'href="caf%C3%A9/static/' in call(flags, SCRIPT_NAME=mount, PATH_INFO="", HTTP_ACCEPT="text/html")[2]
     assert call(flags, QUERY_STRING="name=%FF")[0] == "200 OK"
     assert call(flags, PATH_INFO="/\xff")[0] == "404 Not Found"
 
