@@ -110,10 +110,12 @@ def test_one_sources_failure_holds_up_no_other(
 
 def test_a_source_that_is_not_there_yet_is_taken_up_in_its_rank(flags: FlagRegistry, tmp_path: Path) -> None:
     """
-    With ``required=False`` a directory that is created after the start is found, and its values are applied.
+    With ``required=False`` a directory that is created after the start is found, and still ranks below later sources.
     """
     rate: DynamicFlag[int] = flags.dyn_int("rate", 0)
+    other: DynamicFlag[int] = flags.dyn_int("other", 0)
     late = ConfigMapVolume(tmp_path / "late")
-    with Updater.setup(flags, [late.path, MemorySource({"other": "1"})], required=False, unknown="ignore") as updater:
+    with Updater.setup(flags, [late.path, MemorySource({"other": "1"})], required=False) as updater:
         late.write({"rate": "5", "other": "2"})
         assert updater.wait_for(lambda snapshot: snapshot[rate] == 5, DEADLINE_SECONDS)
+        assert (other.get(), other.origin) == (1, "memory")

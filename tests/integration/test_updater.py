@@ -1492,10 +1492,12 @@ def test_unknown_names_may_be_errors(flags: dflag.FlagRegistry, rate: dflag.Dyna
 
 def test_keys_may_be_ignored_by_pattern(flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]) -> None:
     """
-    Keys that match a pattern of `ignore` are neither unknown nor part of the checksum.
+    Keys that match a pattern of `ignore` set no flag, and are neither unknown nor part of the checksum.
     """
+    ignored = flags.dyn_string("doc.a", "default")
     source = MemorySource({"rate": "60", "_example": "x", "doc.a": "", "doc.b": ""})
     with Updater.setup(flags, source, ignore=("_example", "doc.*")) as updater:
+        assert (rate.get(), ignored.get()) == (60, "default")
         assert updater.status().unknown == ()
         checksum = updater.status().sources[0].checksum
         source.update({"rate": "60", "_example": "y"})

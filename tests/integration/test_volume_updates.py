@@ -603,9 +603,9 @@ def test_thousands_of_reloads_leak_nothing(
     flags: dflag.FlagRegistry, calls: Calls, volume: ConfigMapVolume, updater: Updater
 ) -> None:
     """
-    V43: thousands of reloads leave as many descriptors open as before, and stop takes less than a second.
+    V43: thousands of reloads leave as many threads and open descriptors as before, and stop takes less than a second.
     """
-    descriptors = len(os.listdir("/proc/self/fd"))
+    threads, descriptors = threading.active_count(), len(os.listdir("/proc/self/fd"))
     for number in range(500):
         volume.write({"a": str(number), "text": "x"})
         updater.refresh()
@@ -613,6 +613,7 @@ def test_thousands_of_reloads_leak_nothing(
         updater.refresh()
     assert flags.flush(DEADLINE_SECONDS)
     assert eventually(lambda: len(os.listdir("/proc/self/fd")) == descriptors)
+    assert eventually(lambda: threading.active_count() <= threads)
     began = time.monotonic()
     updater.stop()
 
