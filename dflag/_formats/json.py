@@ -254,7 +254,7 @@ class _MemberReader(Cursor):
         for start, _, key in self.keys():
             place = self.place(start)
             if key in found:
-                problem = f"{key[:80]!r} stands twice in one object"
+                problem = f"{key[:80]!r} occurs twice in one object"
                 raise NotJSON("JSON without duplicate keys", problem, place=place)
             found[key] = Member(key, place, self._excerpt() if self._is_unread(key) else self._raw())
         if self.at < len(self.text):
@@ -348,7 +348,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise NotJSON("JSON without duplicate keys", f"{key[:80]!r} stands twice in one object")
+                raise NotJSON("JSON without duplicate keys", f"{key[:80]!r} occurs twice in one object")
             seen.add(key)
     return found
 

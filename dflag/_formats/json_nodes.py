@@ -87,7 +87,7 @@ class _Reader(Cursor):
         for start, end, key in self.keys():
             if key in node.members:
                 if not self._repeats:
-                    raise NotJSON("JSON: a key stands twice in one object", offset=start)
+                    raise NotJSON("JSON: a key occurs twice in one object", offset=start)
                 node.repeated = start if node.repeated is None else node.repeated
             node.members[key] = Node(start, end, key, '"'), node.include(self._value(depth))
         node.end = self.end

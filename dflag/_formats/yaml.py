@@ -191,7 +191,7 @@ def _add_key(keys: set[str], event: Any, key: str) -> None:
         # YAML 1.2 has no merge keys, and a normal key of that name would not do what its writer meant.
         raise NotJSON("YAML without merge keys")
     if key in keys:
-        raise NotJSON("YAML without duplicate keys", f"{key[:80]!r} stands twice in one mapping")
+        raise NotJSON("YAML without duplicate keys", f"{key[:80]!r} occurs twice in one mapping")
     keys.add(key)
 
 

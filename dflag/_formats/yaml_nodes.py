@@ -86,7 +86,7 @@ class _NodeReader(EventReader[Node]):
                 continue
             if key.text in written:
                 if not self._repeats:
-                    raise NotJSON("JSON or YAML: a key stands twice in one mapping", offset=at)
+                    raise NotJSON("JSON or YAML: a key occurs twice in one mapping", offset=at)
                 node.repeated = at if node.repeated is None else node.repeated
             written.add(key.text)
             node.members[key.text] = key, value

@@ -129,7 +129,7 @@ def document_items(data: bytes, name: str, file: str, place: Callable[[int], Pla
 
     text, yaml = texts.decode(data), _may_be_yaml(name)
     values = documents.read(data, yaml=yaml, unread=RULES_KEYS).values
-    # A key that stands twice in a rule makes that rule invalid, but not the document.
+    # A key that occurs twice in a rule makes that rule invalid, but not the document.
     nodes = texts.nodes(text, yaml=yaml, repeats=any(key in values for key in RULES_KEYS))
     members = (nodes[0].members if nodes else None) or {}
     places = Lines(text).place if place is None else place

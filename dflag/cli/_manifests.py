@@ -168,7 +168,7 @@ class _ObjectReader:
             written = node.get("apiVersion")
             self._refuse(written or node, f"a {self._kind} has the apiVersion v1; write apiVersion: v1")
         if node.repeated is not None:
-            says = "a key stands twice in one mapping, and only the last counts; take one away"
+            says = "a key occurs twice in one mapping, and only the last counts; take one away"
             self._faults.append(Fault(self._lines.place(node.repeated), "", says))
         self._faults.extend(_fields.faults(node, self._kind, self._place))
         for field in _VALUES[self._kind]:

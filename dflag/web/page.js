@@ -34,7 +34,7 @@ function show(listing, isSameProcess) {
 
 function showHead(listing) {
   setText(at("meta"), [
-    `revision ${listing.revision}`, `process ${listing.process}`, plural(listing.flag_count, "flag"), listing.frozen ? "static flags frozen" : "",
+    `revision ${listing.revision}`, `process ${listing.process}`, plural(listing.flag_count, "flag"), listing.frozen ? "static flags are frozen" : "",
   ].filter(Boolean).join(" · "));
   setText(at("checksums"), `checksum ${listing.checksum} · static ${listing.checksum_static} · dynamic ${listing.checksum_dynamic}`);
 }
@@ -274,7 +274,7 @@ async function ask() {
   }
   const tag = answer.headers.get("ETag");
   if (answer.status === 304) return answered(processes.unchanged(tag), false);
-  if (!answer.ok) throw new Refused(answer.status, `The server answers ${answer.status}`);
+  if (!answer.ok) throw new Refused(answer.status, `The server answered with status ${answer.status}`);
   const listing = await answer.json().catch(() => null);
   if (!Array.isArray(listing?.flags)) throw new Refused(answer.status, "The answer is not a listing. A sign-in page or a proxy may have sent it");
   const process = processes.of(listing);

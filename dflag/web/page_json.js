@@ -33,7 +33,7 @@ class Reader {
   whole() {
     this.value(0);
     this.skip(BLANK);
-    if (this.place < this.text.length) this.fail("nothing may follow the value");
+    if (this.place < this.text.length) this.fail("unexpected text after the value");
   }
 
   value(depth) {
@@ -42,8 +42,8 @@ class Reader {
     const first = this.text[this.place];
     if (first === "{") this.all("}", depth, new Set());
     else if (first === "[") this.all("]", depth, null);
-    else if (first === '"') this.string("the text has no end, or holds a character that must be escaped");
-    else if (!this.skip(SCALAR)) this.fail(this.place === this.text.length ? "the value is missing" : "expected a value");
+    else if (first === '"') this.string("unterminated text, or a character in it that must be escaped");
+    else if (!this.skip(SCALAR)) this.fail(this.place === this.text.length ? "expected a value, but the text ends" : "expected a value");
   }
 
   all(end, depth, names) {
@@ -62,9 +62,9 @@ class Reader {
   name(names) {
     const begin = this.place;
     if (this.text[begin] !== '"') this.fail("expected a name in double quotes");
-    this.string("the name has no end, or holds a character that must be escaped");
+    this.string("unterminated name, or a character in it that must be escaped");
     const name = JSON.parse(this.text.slice(begin, this.place));
-    if (names.has(name)) throw new Fault(`the name ${JSON.stringify(name)} stands twice`, begin);
+    if (names.has(name)) throw new Fault(`the name ${JSON.stringify(name)} occurs twice`, begin);
     names.add(name);
     this.skip(BLANK);
     if (!this.take(":")) this.fail("expected a colon after the name");

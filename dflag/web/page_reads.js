@@ -41,12 +41,12 @@ export function addReads() {
       setTimeout(() => ask({}).then((next) => follow(next, counting, isOther ? others + 1 : 0)).catch(fail), 1000);
     } else {
       button.removeAttribute("aria-disabled");
-      if (isOther) say(`Process ${counting.number}, which counts, no longer answers.`);
+      if (isOther) say(`Process ${counting.number} was counting and no longer answers.`);
     }
   };
   const fail = (error) => {
     button.removeAttribute("aria-disabled");
-    say(error.status === 401 ? "Set a flag first: its form asks for the token that this needs as well." : error instanceof Refused ? error.message : "The server cannot be reached.");
+    say(error.status === 401 ? "Counting needs a token: set a flag first, and enter the token in its form." : error instanceof Refused ? error.message : "The server cannot be reached.");
   };
   button.addEventListener("click", () => {
     if (button.getAttribute("aria-disabled") === "true") return;

@@ -27,7 +27,7 @@ const isForAll = ({ keys, share_percent: percent }) => keys === null && percent 
 // The keys to which a rule gives a value.
 function keysOf({ keys, key_count: count, share_percent: percent }, by, isSecret) {
   const drawn = percent === null ? [] : [`${percent} %, drawn by share`];
-  if (isSecret) return ["The keys of a secret are not shown"];
+  if (isSecret) return ["Keys of a secret flag are not shown"];
   if (keys === null) return drawn.length > 0 ? drawn : ["any ", ...plain(by)];
   const names = keys.flatMap((key, index) => [index ? ", " : "", code(key)]);
   const rest = count > keys.length ? [` and ${(count - keys.length).toLocaleString("en")} more`] : [];
@@ -186,7 +186,7 @@ export class Row {
     return {
       key: JSON.stringify([rejected, texts, current]),
       draw: rejected.length === 0 ? null : () => [
-        make("h4", "bad", "Refused. The last good value stays in effect"),
+        make("h4", "bad", "Rejected. The last good value stays in effect"),
         make("ul", "", ...rejected.map((found, index) => make(
           "li", "",
           make("p", "", chip(found.where), found.key === this.name ? "" : " key ", found.key === this.name ? "" : code(found.key)),
@@ -203,7 +203,7 @@ export class Row {
       key: JSON.stringify([pending, current]),
       draw: pending === null ? null : () => [
         make("h4", "warn", "After a restart"),
-        secret ? make("p", "note", "The value is another one, which is not shown.") : difference(current, pending),
+        secret ? make("p", "note", "The value will change. It is secret and not shown.") : difference(current, pending),
       ],
     };
   }
@@ -239,9 +239,9 @@ export class Row {
       draw: rule?.state === undefined ? null : () => {
         const facts = [["Rule", plain(rule.name)], ["State", [ruleBadge(rule)]], ["For", plain(audience(rule))]];
         const shared = share(rule);
-        if (shared !== null) facts.push(["Share so far", [shared]]);
+        if (shared !== null) facts.push(["Current share", [shared]]);
         if (rule.next_change) facts.push(["Next change", nextChange(rule)]);
-        return [make("h4", "", "The rule that gives its value"), make("dl", "", ...facts.map(([term, parts]) => make("div", "", make("dt", "", term), make("dd", "", ...parts))))];
+        return [make("h4", "", "The rule that sets its value"), make("dl", "", ...facts.map(([term, parts]) => make("div", "", make("dt", "", term), make("dd", "", ...parts))))];
       },
     };
   }
@@ -251,7 +251,7 @@ export class Row {
     return {
       key: JSON.stringify([by, keyed, isJson, secret]),
       draw: !keyed?.length ? null : () => [
-        make("h4", "", "Values by ", ...plain(by), keyed.some((given) => given.adds) ? ", all that fit together" : ", the first that fits"),
+        make("h4", "", "Values by ", ...plain(by), keyed.some((given) => given.adds) ? ", of all matching rules together" : ", of the first matching rule"),
         make("ol", "keyed", ...keyed.slice(0, KEYED_SHOWN).map((given, index) => make(
           "li", "",
           make("p", "", ...keysOf(given, by, secret)),
@@ -259,7 +259,7 @@ export class Row {
           make("p", "note", "set by ", ...plain(given.rule), " of ", ...plain(given.source)),
         ))),
         keyed.length > KEYED_SHOWN ? make("p", "note", `and ${plural(keyed.length - KEYED_SHOWN, "more rule")}`) : "",
-        secret || keyed.some(isForAll) ? "" : make("p", "note", "All others have the value of the flag."),
+        secret || keyed.some(isForAll) ? "" : make("p", "note", "All other keys have the value of the flag."),
       ],
     };
   }
@@ -274,7 +274,7 @@ export class Row {
       ["Keyed by", flag.by],
       ["Owner", flag.owner],
       ["Deprecated", flag.deprecated],
-      ["Expires", flag.expires && `${flag.expires}${isExpired(flag) ? ", which has passed" : ""}`],
+      ["Expires", flag.expires && `${flag.expires}${isExpired(flag) ? " (in the past)" : ""}`],
       ["Restart", flag.pending_restart && "a restart would change its value"],
       ["Callbacks", flag.callback_errors > 0 && `${plural(flag.callback_errors, "call")} failed since the program started; see the log`],
     ].filter(([, text]) => text);

@@ -84,7 +84,7 @@ export class SettingForm {
     const text = draftOf(flag);
     if (this.source !== text && this.asked === null && (this.prefilled === null || this.field.read() === this.prefilled)) this.prefill(text);
     this.stale.hidden = this.source === text;
-    setText(this.stale, this.stale.hidden ? "" : `The value has become ${preview(flag.current_value, true)} since you opened this form.`);
+    setText(this.stale, this.stale.hidden ? "" : `The value changed to ${preview(flag.current_value, true)} after you opened this form.`);
     this.drop.hidden = overrideOf(flag) === undefined && !processes.several; // another process may have one
     if (this.asked !== null) this.showChange();
     this.showToken();
@@ -102,10 +102,10 @@ export class SettingForm {
 
   showScope() {
     setText(this.scope, processes.several
-      ? "Several processes answer at this address. A setting reaches only the one that answers it."
+      ? "Several processes answer at this address. A change reaches only the process that answers."
       : `in process ${page.listing.process} only`);
     this.scope.classList.toggle("warn", processes.several);
-    setText(this.where, processes.several ? "in the one process that answers, and in no other" : `in process ${page.listing.process} only`);
+    setText(this.where, processes.several ? "only in the process that answers" : `in process ${page.listing.process} only`);
   }
 
   prefill(text) {
@@ -140,7 +140,7 @@ export class SettingForm {
     const { signal } = this.checking;
     try {
       await setFlag({ name: this.row.name, value, dry_run: true }, token, signal);
-      if (!signal.aborted) this.showVerdict("good", "The flag accepts it");
+      if (!signal.aborted) this.showVerdict("good", "The flag accepts this value");
     } catch (error) {
       if (signal.aborted) return;
       if (error.status === 401) this.refusedToken = token;
@@ -245,7 +245,7 @@ export class SettingForm {
       this.field.input.setAttribute("aria-invalid", "true");
       this.field.input.focus();
     }
-    const unreachable = `The server cannot be reached. ${wasSent ? "Whether the flag was set is not known." : "Nothing was set."}`;
+    const unreachable = `The server cannot be reached. ${wasSent ? "The flag may or may not have been set." : "Nothing was set."}`;
     this.say("bad", error instanceof Refused ? error.message : unreachable);
   }
 

@@ -54,7 +54,7 @@ export function showSources(updater) {
   drawOnce(at("updater"), { ...updater, sources: failing, rules: null }, () => [
     `Updater ${updater.state} · ${plural(updater.updates, "update")}, ${plural(updater.errors, "error")} and ${plural(updater.warnings, "warning")} since `,
     clock(updater.counting_since), " · ",
-    ...(updater.in_touch ? [failing ? "all sources were read within the last minutes" : "all sources respond"] : updater.last_success ? ["all sources last read ", moment(updater.last_success)] : ["the sources were never all read"]),
+    ...(updater.in_touch ? [failing ? "all sources were read in the last few minutes" : "all sources respond"] : updater.last_success ? ["all sources last read ", moment(updater.last_success)] : ["some sources have never been read"]),
   ]);
   drawOnce(at("sources"), updater.sources, () => updater.sources.map(sourceCard));
   showRules(updater.rules);
@@ -136,7 +136,7 @@ export function share(rule) {
   const bar = make("progress", "share-bar");
   bar.max = 100;
   bar.value = rule.share_percent;
-  bar.setAttribute("aria-label", "Share so far");
+  bar.setAttribute("aria-label", "Current share");
   return make("span", "share", bar, make("span", "share-text", `${rule.share_percent} %`));
 }
 
@@ -152,11 +152,11 @@ function ruleRow(rule) {
     make("p", "rule-state", ruleBadge(rule)),
     make("div", "rule-name", make("h3", "", ...plain(rule.name)), make("p", "meta", ...plain(rule.source))),
     cell("For", ...plain(audience(rule)).filter(Boolean)),
-    cell("Share so far", ...(shared === null ? [] : [shared])),
+    cell("Current share", ...(shared === null ? [] : [shared])),
     cell("Next change", ...nextChange(rule)),
     cell("Gives", ...settings(rule.gives ?? [])), // a process with an older dflag at the same address does not send it
   );
   if (rule.problem) element.append(make("p", "error", ...plain(rule.problem)));
-  if (rule.needs.length > 0) element.append(make("p", "worry", "needs facts that are not known: ", ...nameList(rule.needs)));
+  if (rule.needs.length > 0) element.append(make("p", "worry", "needs unknown facts: ", ...nameList(rule.needs)));
   return element;
 }

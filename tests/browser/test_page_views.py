@@ -236,7 +236,7 @@ def test_differences_stand_in_the_details(shop: Shop) -> None:
     changed = shop.unfold("mail.policy").locator(".block", has_text="Changed from the default")
     assert changed.locator("del").all_inner_texts() == [f'{MINUS}\n  "mode": "allow"']
     assert changed.locator("ins").all_inner_texts() == ['+\n  "mode": "deny"']
-    refused = shop.unfold("mail.limits").locator(".block", has_text="Refused")
+    refused = shop.unfold("mail.limits").locator(".block", has_text="Rejected")
     assert refused.locator("ins").all_inner_texts() == ['+\n  "mode": "no"']
     assert len(refused.locator("del").all_inner_texts()) == 5
     shop.flags["alone"].set("long " * 200)
@@ -262,7 +262,7 @@ def test_rules_have_a_panel(shop: Shop) -> None:
     assert re.search(r"in \d+ days at 29\d\d-", rules["later"].inner_text())
     assert "not for this process" in rules["elsewhere"].inner_text()
     assert "no flag named 'nothing'" in rules["broken"].locator(".error").inner_text()
-    block = shop.unfold("queue.part_01").locator(".block", has_text="The rule that gives its value")
+    block = shop.unfold("queue.part_01").locator(".block", has_text="The rule that sets its value")
     assert "zone is eu-*" in block.inner_text()
     publish(shop, **{"_rules.yaml": "- {set: {queue.part_01: 99}}"})
     nameless = shop.row("queue.part_01").locator(".reason", has_text="rule 1")
@@ -294,7 +294,7 @@ def test_values_by_key_are_shown(shop: Shop) -> None:
     assert first.locator("code.full").inner_text() == "80"
     assert second.locator("p").first.inner_text() == "acme, <b>bold</b>"
     assert second.locator("code.full").inner_text() == "500"
-    assert "All others have the value of the flag." in row.inner_text()
+    assert "All other keys have the value of the flag." in row.inner_text()
     assert "An override hides the values of every tenant (2 rules)." in row.locator("form").inner_text()
     publish(shop, **{"_rules.yaml": "- {by: tenant, set: {queue.part_05: 9}}"})
     row.get_by_text("any tenant").wait_for()

@@ -383,7 +383,7 @@ def test_input_without_values(text: str, monkeypatch: pytest.MonkeyPatch, capsys
     ("text", "said"),
     [
         ("a: [\n", "in.yaml:2:1: expected JSON or YAML: "),
-        ("a: 1\na: 2\n", "in.yaml:2:1: expected JSON or YAML: a key stands twice in one mapping"),
+        ("a: 1\na: 2\n", "in.yaml:2:1: expected JSON or YAML: a key occurs twice in one mapping"),
         ("- a\n", "in.yaml:1:1: expected a mapping at the top level"),
         ("a: 1\n---\nb: 2\n", "in.yaml:3:1: expected manifests, or one document alone"),
         (b"a: \xff\n", "in.yaml:1:4: expected a document in UTF-8"),

@@ -456,8 +456,8 @@ def test_hostile_input_is_one_line(text: str, capsys: pytest.CaptureFixture[str]
 
 
 def test_key_that_stands_twice(check: Callable[..., list[str]]) -> None:
-    """A key that stands twice in a ConfigMap is a finding, and its last value counts; other kinds are not checked."""
-    says = "a key stands twice in one mapping, and only the last counts; take one away"
+    """A key that occurs twice in a ConfigMap is a finding, and its last value counts; other kinds are not checked."""
+    says = "a key occurs twice in one mapping, and only the last counts; take one away"
     assert check(f"{POD}spec: {{a: 1, a: 2}}\n---\n{HEAD}data:\n  rate_limit: '1'\n  rate_limit: zz\n") == [
         f"11:3: {says}",
         "11:15: flag 'rate_limit': expected an int, got 'zz'",

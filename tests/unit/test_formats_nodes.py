@@ -188,7 +188,7 @@ def test_a_key_that_stands_twice_is_refused_where_it_may_not(text: str) -> None:
     """
     A repeated key is refused with its offset; where repeats are allowed, the node has the offset and the last value.
     """
-    with pytest.raises(NotJSON, match="stands twice") as refusal:
+    with pytest.raises(NotJSON, match="occurs twice") as refusal:
         texts.nodes(text, yaml=True)
     assert refusal.value.offset == text.rindex("a:")
     (node,) = texts.nodes(text, yaml=True, repeats=True)
