@@ -38,7 +38,6 @@ class Reader {
 
   value(depth) {
     this.skip(BLANK);
-    if (depth > MAX_DEPTH) this.fail(`at most ${MAX_DEPTH} levels are read`);
     const first = this.text[this.place];
     if (first === "{") this.all("}", depth, new Set());
     else if (first === "[") this.all("]", depth, null);
@@ -47,6 +46,7 @@ class Reader {
   }
 
   all(end, depth, names) {
+    if (depth >= MAX_DEPTH) this.fail(`nested more than ${MAX_DEPTH} levels deep`);
     this.place += 1;
     this.skip(BLANK);
     if (this.take(end)) return;
