@@ -439,7 +439,7 @@ def _is_news(problem: str, last: str | None) -> bool:
 
 def _line_or_none(said: object) -> str | None:
     """
-    Return a message of a source or a watch, which can be of any type, as one line of plain text.
+    Return a message of a source or a watch, which may be of any type, as one line of plain text.
     """
     return None if said is None else one_line(text_of(said))
 

@@ -34,7 +34,7 @@ class KeyedValue:
         threshold: Of these keys, only those whose draw is below this number get the value.
         value: The value.
         source: The source of the rule. Another source may have a rule with the same name.
-        is_share: Whether the rule draws keys and names none. The share can be all keys.
+        is_share: Whether the rule draws keys and names none. The share may be all keys.
         is_part: Whether the value is only a part of a map, whose items are added to the mapping below.
     """
 
@@ -367,7 +367,7 @@ def _combining(
     named: Mapping[str, Sequence[int]],
 ) -> Finders:
     """
-    Return the finders for keys that several values can match: they combine all values that draw or name the key.
+    Return the finders for keys that several values may match: they combine all values that draw or name the key.
     """
     draws, hash_of = _draws(shares), sha256()
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 class OverrideBlocks:
     """
-    The open blocks of one registry, in the order in which they were entered. Threads can leave them in any order.
+    The open blocks of one registry, in the order in which they were entered. Threads may leave them in any order.
 
     A block is represented by the mapping that it restores: the previous override of each of its flags.
 
@@ -41,7 +41,7 @@ class OverrideBlocks:
         for later in self._later(before):
             for flag in later.keys() & before.keys():
                 later[flag] = before.pop(flag)
-        # By identity, because two open blocks can be equal.
+        # By identity, because two open blocks may be equal.
         self._blocks[:] = [block for block in self._blocks if block is not before]
 
     def _later(self, before: Before) -> list[Before]:

@@ -1,5 +1,5 @@
 """
-How often events can make the updater look, so that a storm of events takes a bounded share of a processor.
+How often events may make the updater look, so that a storm of events takes a bounded share of a processor.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _USEFUL_SECONDS: Final = 0.01
 """The same for looks that find new values. No publisher intends to make more than 100 revisions a second."""
 
 _SHARE: Final = 0.04
-"""The share of a processor that useless looks can take if each is costly, as in a directory of thousands of files."""
+"""The share of a processor that useless looks may take if each is costly, as in a directory of thousands of files."""
 
 _BURST_SECONDS: Final = 1.0
-"""The time that looks can use up before any rest is due: 20 useless looks, or 100 useful ones."""
+"""The time that looks may use up before any rest is due: 20 useless looks, or 100 useful ones."""
 
 
 class Pace:

@@ -392,7 +392,7 @@ class Pipeline(Generic[T]):
 
         A `ValueError` refuses the value. Any other exception is a fault in that function, and is logged as such, once.
         The caller raises the result outside of the handler, so that it has no context, but only the cause that is set
-        here. A secret flag's error has no cause, because the text of a cause can quote the value.
+        here. A secret flag's error has no cause, because the text of a cause may quote the value.
         """
         problem = self._words_of(error)
         if key is not None:
@@ -415,7 +415,7 @@ class Pipeline(Generic[T]):
     def _words_of(self, error: BaseException) -> str:
         if isinstance(error, Problem):
             return f"expected {error.masked}" if self.secret else text_of(error)
-        if self.secret:  # the message of the validator can contain the value
+        if self.secret:  # the message of the validator may contain the value
             return "the value was refused"
         if isinstance(error, (ValueError, AuthorError)):
             return text_of(error) or "the value was refused"
@@ -455,7 +455,7 @@ def log_fault(subject: str, function: str, error: BaseException, *, secret: bool
         subject: The beginning of the message: what the function was called for.
         function: The words for the function, after the subject.
         error: The exception that the function has raised.
-        secret: Whether the exception can quote a secret.
+        secret: Whether the exception may quote a secret.
     """
     if isinstance(error, AuthorError):
         logger.error("%s: %s", subject, error)

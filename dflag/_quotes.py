@@ -34,7 +34,7 @@ def may_quote(said: Iterable[str], values: Iterable[Any]) -> bool:
 
     Args:
         said: The texts.
-        values: The values, which can be of a user's classes.
+        values: The values, which may be of a user's classes.
     """
     try:
         text = "\n".join(said)
@@ -53,7 +53,7 @@ def _is_quoted(text: str, said: str) -> bool:
 
 def _texts(values: list[Any]) -> Iterator[str]:
     """
-    Yield every text with which a message can quote the values or their parts.
+    Yield every text with which a message may quote the values or their parts.
 
     Raises:
         ValueError: There are too many parts, or a value contains itself.

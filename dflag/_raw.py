@@ -86,7 +86,7 @@ def plain(raw: Any) -> Any:
     """
     Return a value of a user's subclass of str or bytes as a plain str or bytes, and any other raw value unchanged.
 
-    The comparison of a subclass can run any code, and values are compared under locks too.
+    The comparison of a subclass may run any code, and values are compared under locks too.
     """
     if isinstance(raw, bytes):
         return memoryview(raw).tobytes()

@@ -28,7 +28,7 @@ class ReadCounts(NamedTuple):
     Attributes:
         started_at: When counting began, in seconds since the epoch.
         seconds_left: For how many seconds counting goes on; 0 once it is over.
-        reads: How often each flag was read. Simultaneous reads in several threads can count as one.
+        reads: How often each flag was read. Simultaneous reads in several threads may count as one.
     """
 
     started_at: float

@@ -65,7 +65,7 @@ def _checksum_of(values: Mapping[str, Raw]) -> str:
 
 
 def _encode(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")  # a text can have an unpaired surrogate: the flag refuses it
+    return text.encode("utf-8", "surrogatepass")  # a text may have an unpaired surrogate: the flag refuses it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

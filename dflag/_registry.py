@@ -355,7 +355,7 @@ class FlagRegistry(Declarations, NeverCopied):
     def _pinned(self, values: Mapping[Flag[Any], Any]) -> Iterator[Snapshot]:
         pin, outer = make_pin(self._store, values), current_pin()
         try:
-            set_pin(pin)  # inside the block, because a signal handler can raise right after it
+            set_pin(pin)  # inside the block, because a signal handler may raise right after it
             yield pin.snapshot
         finally:
             try:
@@ -746,7 +746,7 @@ def checked_name(name: object) -> builtins.str:
     Raises:
         DefinitionError: A flag cannot have this name: it is no ConfigMap key, begins with a dot, or is reserved.
     """
-    name = str.__str__(name) if isinstance(name, str) else name  # a subclass can print as another text
+    name = str.__str__(name) if isinstance(name, str) else name  # a subclass may print as another text
     if not isinstance(name, str) or not is_key(name) or name[0] == ".":
         raise DefinitionError(
             f"flag {shorten(name)}: expected a name of 1 to 253 characters of [-._a-zA-Z0-9] "

@@ -70,7 +70,7 @@ class RuleFollower:
         """
         Ask for the facts of this process.
 
-        If that fails, the last facts stay. Of several failures in a row only the first is logged: the messages can
+        If that fails, the last facts stay. Of several failures in a row only the first is logged: the messages may
         differ each time.
         """
         if self._given is None:
@@ -116,7 +116,7 @@ class RuleFollower:
             if context.next_look is not None and context.next_look <= context.now():
                 context.next_look = None  # otherwise the thread would not rest if the rules cannot be resolved
                 self._dirty.add(name)
-            elif tried_at != self._tried_at and self._is_refused(name):  # the value that conflicted can have changed
+            elif tried_at != self._tried_at and self._is_refused(name):  # the value that conflicted may have changed
                 self._dirty.add(name)
         if not self._dirty:
             return []

@@ -107,7 +107,7 @@ class RuleContext:
 
     def moment(self, rule: Rule, now: datetime.datetime) -> datetime.datetime:
         """
-        Return the time that counts for a rule: the latest that was seen, because the clock can have been set back.
+        Return the time that counts for a rule: the latest that was seen, because the clock may have been set back.
         """
         return max(now, self._latest.get(rule.content, now))
 
@@ -121,14 +121,14 @@ class RuleContext:
         rule came into force: the commit does that.
 
         Args:
-            rules: The rules that can be in force.
+            rules: The rules that may be in force.
             excluded: Those of the rules that must not be in force.
             before: The rules that are in force now.
         """
         now = self._clock.now()
         since = {each.valid.rule.content: each.since for each in before}
         active = []
-        # Keep the planned look: if these rules are refused, the rules in force stay and can need it.
+        # Keep the planned look: if these rules are refused, the rules in force stay and may need it.
         moments = [] if self.next_look is None else [self.next_look]
         for valid in rules:
             rule = valid.rule
@@ -260,7 +260,7 @@ def _must_be_read(raw: Raw, base: RuleSet) -> bool:
         or type(raw) is not type(base.raw)
         or raw != base.raw
         or first_line_of(raw) != first_line_of(base.raw)
-        or any(key in base.bad_text for key in RULES_KEYS)  # the rules can be under another key now, or only under one
+        or any(key in base.bad_text for key in RULES_KEYS)  # the rules may be under another key now, or only under one
     )
 
 
@@ -287,7 +287,7 @@ def _read(
 
 def _without_texts(errors: Mapping[str, FlagValueError]) -> dict[str, FlagValueError]:
     """
-    Return the errors of a source that is secret from now on without their messages, which can quote the source.
+    Return the errors of a source that is secret from now on without their messages, which may quote the source.
     """
     return {
         name: FlagValueError(name, "it was bad before the source became secret", origin=error.origin)
@@ -315,7 +315,7 @@ class _Misfit(NamedTuple):
     Attributes:
         setting: The part of the rule that is refused.
         problem: The reason.
-        cause: The exception; None if there is none, or if it can quote a secret.
+        cause: The exception; None if there is none, or if it may quote a secret.
     """
 
     setting: Setting
@@ -499,8 +499,8 @@ def try_rules(
     """
     Return the rules after trying each rule alone, on top of the plain values, against the registry validators.
 
-    A rule that was refused before is tried again, because other layers can have changed since. Its first reason is
-    kept, because the message of a validator can differ each time.
+    A rule that was refused before is tried again, because other layers may have changed since. Its first reason is
+    kept, because the message of a validator may differ each time.
 
     Args:
         store: The store with the flags.

@@ -157,7 +157,7 @@ class RuleSet(NamedTuple):
     @property
     def is_opposed(self) -> bool:
         """
-        Whether good rules are refused because of the values of other flags, which can change.
+        Whether good rules are refused because of the values of other flags, which may change.
         """
         return bool(self.refused_alone or self.refused_together)
 

@@ -33,7 +33,7 @@ _ALWAYS: Final = datetime.datetime.min.replace(tzinfo=datetime.UTC)
 _MICROSECOND: Final = datetime.timedelta(microseconds=1)
 
 _MAX_LISTED: Final = 5
-"""How many facts, globs of a fact or keys `audience` lists at most: a rule can name a million."""
+"""How many facts, globs of a fact or keys `audience` lists at most: a rule may name a million."""
 
 _WILDCARD: Final = re.compile(r"[*?[]")
 
@@ -212,7 +212,7 @@ def fits(globs_by_fact: Mapping[str, Iterable[str]], facts: Facts) -> bool:
 
 
 def _matches(text: str, glob: str) -> bool:
-    # Python compiles each glob and caches 32,768 of them. A rule can name more globs, and most are plain texts.
+    # Python compiles each glob and caches 32,768 of them. A rule may name more globs, and most are plain texts.
     return fnmatchcase(text, glob) if _WILDCARD.search(glob) else text == glob
 
 
@@ -233,7 +233,7 @@ def _switch(rule: Rule, facts: Facts) -> datetime.datetime | None:
         return None
     number = draw(rule.name, text)
     if rule.over is not None:
-        # In whole microseconds, because a timedelta times 2**32 can be more than a timedelta can hold.
+        # In whole microseconds, because a timedelta times 2**32 may be more than a timedelta can hold.
         passed = rule.over // _MICROSECOND * number // EVERYBODY
         return _later(rule.start, datetime.timedelta(microseconds=passed))
     step = bisect_right(rule.steps, number)

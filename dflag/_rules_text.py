@@ -341,7 +341,7 @@ class _ListReader:
                 reader.refuse(expected, name, reader.name_at)
         if rule is not None and not reader.refused:
             self.rules.append(rule)
-        # The flaws of the text come first: a mapping without its unreadable items can seem to be empty.
+        # The flaws of the text come first: a mapping without its unreadable items may seem to be empty.
         read = sorted(reader.refused[len(flaws) :], key=lambda each: each.at)
         for refused in (*reader.refused[: len(flaws)], *read):
             self._note(refused, name or f"rule {self._count}")

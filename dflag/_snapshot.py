@@ -351,7 +351,7 @@ class Pin:
 
 def _in_force(flag: FlagLike[Any]) -> Any:
     """
-    Return a flag's value from its registry's snapshot: without the GIL, a commit can be setting the flags one by one.
+    Return a flag's value from its registry's snapshot: without the GIL, a commit may be setting the flags one by one.
     """
     return store_of(flag).value_in_force(flag)
 

@@ -1,7 +1,7 @@
 """
-dflag's own sockets, for a process whose program can close any descriptor at any time.
+dflag's own sockets, for a process whose program may close any descriptor at any time.
 
-A method of Python's sockets first waits and then uses the number of the descriptor, which can belong to another file by
+A method of Python's sockets first waits and then uses the number of the descriptor, which may belong to another file by
 then. So these sockets never block inside a method. They wait separately, and check before each use that the number is
 still their own.
 """
@@ -84,7 +84,7 @@ class OwnSocket:
 
     def set_option(self, level: int, option: int, value: int) -> None:
         """
-        Set an option, if possible: a sandbox can refuse any option, and nothing depends on one.
+        Set an option, if possible: a sandbox may refuse any option, and nothing depends on one.
         """
         with contextlib.suppress(OSError):
             self._own().setsockopt(level, option, value)

@@ -167,7 +167,7 @@ class SourceLayers:
         with self._store.lock:
             holder = self._claims.get(name)
             if holder is not None and holder() is owner:
-                self._claims.pop(name, None)  # a default, because a signal handler can have removed it just now
+                self._claims.pop(name, None)  # a default, because a signal handler may have removed it just now
 
     def add(self, name: str) -> None:
         """
@@ -214,7 +214,7 @@ class SourceLayers:
         An updater feeds its sources from its creation, and from each start, until it is stopped.
         """
         with self._store.lock:
-            owners = [claim() for claim in list(self._claims.values())]  # a copy: a signal handler can add more
+            owners = [claim() for claim in list(self._claims.values())]  # a copy: a signal handler may add more
         return [owner for owner in owners if owner is not None]
 
     # --- going back, after a test
@@ -246,7 +246,7 @@ class SourceLayers:
         self._below_arguments.clear()
         self._below_arguments.update(kept.below_arguments)
         self.reports.unknown = kept.reported.copy()
-        for name, context in self._contexts.items():  # all, because an updater can hold a context that was made since
+        for name, context in self._contexts.items():  # all, because an updater may hold a context that was made since
             context.restore(kept.memories.get(name))
         self._rank_all()
 
@@ -294,7 +294,7 @@ class SourceLayers:
         token = self._store.token
         batches = self._parse(readings, options)
         errors: list[DflagError] = []
-        for batch in batches:  # also batches with nothing new: an earlier reading can have skipped their bad values
+        for batch in batches:  # also batches with nothing new: an earlier reading may have skipped their bad values
             errors += batch.state.rejected.values()
             if known_only:
                 errors += unknown_keys(sorted(batch.state.unknown), self._store.flags, batch.name)
@@ -453,9 +453,9 @@ class SourceLayers:
         """
         Return the cell of each source with its content after the commit; None if a source is gone.
 
-        The end of a test's block can have removed a source meanwhile.
+        The end of a test's block may have removed a source meanwhile.
         """
-        pending_restart = self.pending_restart(batches)  # now, because the values of other sources can change later
+        pending_restart = self.pending_restart(batches)  # now, because the values of other sources may change later
         cells = []
         for batch in batches:
             cell = self._states.get(batch.name)
@@ -500,7 +500,7 @@ class SourceLayers:
         Yield the alternatives if the batches in *good* are refused: all batches, and those of them to commit.
 
         First leave out some of the rules. Then leave out one source, the last one first. The others are tried together,
-        because one source can need the values of another.
+        because one source may need the values of another.
         """
         for mended in without_some_rules(self._store, batches, self._contexts, error) if with_rules else ():
             yield mended, [batch for batch in mended if batch.is_new]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dflag.typing import Raw
 
 _MAX_REMEMBERED: Final = 10_000
-"""How many reported unknown names to remember. The number is limited, because a source can have new ones each time."""
+"""How many reported unknown names to remember. The number is limited, because a source may have new ones each time."""
 
 _MAX_NAMED: Final = 10
 """How many flags one line of the log names at most."""
@@ -46,7 +46,7 @@ class SourceReports:
     Attributes:
         unknown: The unknown keys that were reported.
 
-    Thread safety: any thread; two threads that log the same event at once can log it twice.
+    Thread safety: any thread; two threads that log the same event at once may log it twice.
     """
 
     def __init__(self, store: Store) -> None:
@@ -82,7 +82,7 @@ class SourceReports:
         for name, outcome in outcomes.items():
             source = _printed_name(name)
             for key, rejection in outcome.newly_rejected.items():
-                # The source can be gone by now, through the end of a test's block.
+                # The source may be gone by now, through the end of a test's block.
                 state = states.get(name) or empty_state(name)
                 consequence = _consequence(source, state, outcome, key, rejection.flag_name)
                 logger.warning("%s; %s", rejection, consequence)
@@ -134,7 +134,7 @@ class ReportedKeys:
 
     def __init__(self, seen: Mapping[str, frozenset[str]] = MappingProxyType({}), reported: Iterable[int] = ()) -> None:
         self._seen: Final = dict(seen)  # the unknown keys of each source's last reading, whether applied or not
-        # Hashes instead of keys, because a key can have megabytes; the earliest first.
+        # Hashes instead of keys, because a key may have megabytes; the earliest first.
         self._reported: Final[dict[int, None]] = dict.fromkeys(reported)
 
     def copy(self) -> ReportedKeys:
@@ -165,7 +165,7 @@ def _consequence(source: str, state: SourceState, outcome: Outcome, key: str, fl
         return "keeping the last good rules"
     if flag_name.startswith(RULE_PREFIX):
         rules, name = state.rules, flag_name.removeprefix(RULE_PREFIX)
-        # The error can belong to another rule with the same name.
+        # The error may belong to another rule with the same name.
         is_read = rules.bad.get(flag_name) is rules.bad_text.get(flag_name, ...) and name in _names_of(rules.listing)
         is_kept = name in _names_of(rules.usable or ()) and flag_name not in rules.refused_together and not is_read
         return "keeping its last good text" if is_kept else "the rule is left out"

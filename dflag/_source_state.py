@@ -36,7 +36,7 @@ class Deferred(Generic[T]):
     """
     A value that is computed on first use, so that readers of a new flag value do not wait for it.
 
-    Thread safety: any thread. Two threads at once can both compute it, but both get the same object.
+    Thread safety: any thread. Two threads at once may both compute it, but both get the same object.
     """
 
     __slots__ = ("_made", "_make")

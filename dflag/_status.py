@@ -61,7 +61,7 @@ class RuleStatus:
     Attributes:
         source: The name of the rule's source.
         name: The name of the rule; for a rule without a name its place in the list, as in ``"rule 3"``.
-        state: The first of these that applies: ``"refused"`` (it is bad; a rule with a name can go on with its last
+        state: The first of these that applies: ``"refused"`` (it is bad; a rule with a name may go on with its last
             good text), ``"reverted"`` (this process was not healthy with it), ``"ended"``, ``"elsewhere"`` (it is not
             for this process), ``"waiting"`` (for its time), ``"baking"``, ``"done"`` (a staged rule for all processes
             that has reached 100 %: its values can be moved to the plain keys), ``"in force"``.

@@ -120,7 +120,7 @@ class Store:
         self._number: Final = Cell(0)
         self._snapshot: Final = Cell(None)  # None: the next call of `snapshot` makes a new one
         self._replaced: Final = Cell([])  # the list of the snapshot in force, see `replaced_of`
-        self._snapshots: Final[set[weakref.ref[Snapshot]]] = set()  # the snapshots that can still be in use
+        self._snapshots: Final[set[weakref.ref[Snapshot]]] = set()  # the snapshots that may still be in use
         self._commit_listeners: tuple[CommitListener, ...] = ()
         self._timed: Final = Cell(frozenset())  # the flags that have an override with a time limit
         self._dependents: tuple[Dependent, ...] = ()
@@ -143,7 +143,7 @@ class Store:
         """
         Identifies the present state. Every change gives the store a new token.
         """
-        with self.lock:  # without the GIL a step of another thread can be between removing and appending the token
+        with self.lock:  # without the GIL a step of another thread may be between removing and appending the token
             return self._tokens[0]
 
     @property
@@ -344,7 +344,7 @@ class Store:
         with self.lock:
             while True:
                 token = self._tokens[0]
-                flags = list(self.flags.values())  # a copy, because a signal handler can declare more flags
+                flags = list(self.flags.values())  # a copy, because a signal handler may declare more flags
                 tables: dict[FlagLike[Any], Table] = {
                     flag: table for flag in flags if (table := table_of(flag)) is not None
                 }
@@ -454,7 +454,7 @@ class Store:
         Returns:
             Whether the transaction was committed. If not, nothing has changed, and it must be worked out again.
         """
-        # Made here, because they hold the time of the change: validators can have taken long since the plan.
+        # Made here, because they hold the time of the change: validators may have taken long since the plan.
         transaction.records[:] = records_of(transaction.differences[-HISTORY_LENGTH:], transaction.snapshot.revision)
         deliveries = [
             Delivery(partial(listener, old, new), listener.label, flag.name, secret=flag.secret, loop=listener.loop)
@@ -489,13 +489,13 @@ class Store:
         An exception that a signal handler raises is passed on to the caller, whatever its class.
         """
         with self.lock:
-            before = list(self.changes)  # the step drops the oldest, which can hold the last reference to a value
+            before = list(self.changes)  # the step drops the oldest, which may hold the last reference to a value
             try:
                 run_step(step)
             except ValueError:
                 if step.made or self._tokens[0] is token:
                     raise
-        del before  # not under the lock: freeing a value can run a user's code
+        del before  # not under the lock: freeing a value may run a user's code
         if len(self._snapshots) > 1:  # otherwise only the snapshot that was in force is alive
             forget_between([snapshot for each in list(self._snapshots) if (snapshot := each()) is not None])
         return bool(step.made)
@@ -510,7 +510,7 @@ class Store:
         if deliveries:
             self.notifier.resume()
         if is_timed:
-            self._expiry.resume()  # the earliest time limit can have changed
+            self._expiry.resume()  # the earliest time limit may have changed
 
     def _step(
         self,
@@ -536,7 +536,7 @@ class Store:
         calls += self._replacing(replaced_of(transaction.base.snapshot), before, replaced_of(transaction.snapshot))
         for cell, value in cells:
             calls.append((setattr, cell, VALUE, value))
-        # Before the snapshot that they belong to, because a reader of the snapshot can ask for them.
+        # Before the snapshot that they belong to, because a reader of the snapshot may ask for them.
         for flag, layers in transaction.layers.items():
             calls.append((setattr, flag, LAYERS, layers))
         for flag, tables in transaction.tables.items():
@@ -732,7 +732,7 @@ class Store:
             self._tokens[0] = Token(object())  # outdates a block that is about to restore one of these flags
         try:
             self.change([(flag, OVERRIDE, Entry(value)) for flag, value in values.items()])
-        except BaseException:  # a signal handler can raise also after the commit
+        except BaseException:  # a signal handler may raise also after the commit
             self._restore_overrides(before)
             raise
         try:
@@ -765,7 +765,7 @@ class Store:
         """
         End a block if nothing is left to restore; otherwise restore the overrides and leave the block open.
 
-        The caller then calls this again, because another thread can have set a flag meanwhile, or ended a block that
+        The caller then calls this again, because another thread may have set a flag meanwhile, or ended a block that
         encloses this one.
         """
         base, now = self.base(), time.monotonic()
@@ -878,14 +878,14 @@ class Store:
 
     def resume_in_child(self) -> None:
         self.notifier.resume()
-        self._expiry.resume()  # the parent's thread can have been in the middle of an expiry
+        self._expiry.resume()  # the parent's thread may have been in the middle of an expiry
 
 
 class _NoStore:
     """
     The store of flags that belong to no registry yet. A flag gets a store of its own when it is first changed.
 
-    A library can have many flags that no program sets or binds, and a store takes 7 kB.
+    A library may have many flags that no program sets or binds, and a store takes 7 kB.
 
     Attributes:
         lock: Held while a flag gets a store: its own, or that of a registry.

@@ -37,7 +37,7 @@ class _ShortWaits:
     The switch interval belongs to the whole process. The block restores it at its end, unless the program has set
     another interval meanwhile.
 
-    Thread safety: any thread; blocks can overlap and nest.
+    Thread safety: any thread; blocks may overlap and nest.
     """
 
     def __init__(self) -> None:

@@ -126,7 +126,7 @@ class Transaction:
         kept_alive: The old values for keys, and the old tables.
         tables: The new values for keys of each edited keyed flag.
 
-    Thread safety: any thread. It is made without a lock, because comparing values can run code of a user.
+    Thread safety: any thread. It is made without a lock, because comparing values may run code of a user.
     """
 
     __slots__ = (
@@ -235,7 +235,7 @@ def _compare(
             continue
         # Most values are of these types. Calling the kind of each flag would take a tenth of initialize().
         if old == value if type(old) is type(value) and type(value) in _COMPARABLE else same(flag, old, value):
-            # The two can print differently, as -0.0 and 0.0 do, and every process must show the same text.
+            # The two may print differently, as -0.0 and 0.0 do, and every process must show the same text.
             adopted.append((flag, value))
         else:
             entry = held.get(origin)

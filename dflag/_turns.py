@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _ATTEMPTS_WITHOUT_TURN: Final = 8
-"""How often other commits can outdate the work of a writer before the other writers wait for it."""
+"""How often other commits may outdate the work of a writer before the other writers wait for it."""
 
 _TURN_SECONDS: Final = 1.0
 """Other writers wait for a turn at most this long plus twice its longest attempt: no validator stops them for ever."""

@@ -57,7 +57,7 @@ _OVERDUE_SECONDS: Final = 10.0
 """
 A look that takes this many seconds more than two intervals of the check makes the sources unhealthy.
 
-A file system can hang for ever. A validator, or a machine under load, takes a few seconds.
+A file system may hang for ever. A validator, or a machine under load, takes a few seconds.
 """
 
 _IS_RUNNING: Final = "the updater is already running: call stop() before start()"
@@ -291,7 +291,7 @@ class Updater(NeverCopied):
         session = self._new_session()
         try:
             self._begin(session)
-            # Without the lock: a validator can take long or call stop(), and stop() must not wait for a validator.
+            # Without the lock: a validator may take long or call stop(), and stop() must not wait for a validator.
             session.start_watching()
             self._cycle(wanted=lambda: session is self._session, force=True)
             session.start()
@@ -309,8 +309,8 @@ class Updater(NeverCopied):
             self._claim()
             self._store.freeze()
             if self._idle_state == "stopped":
-                self._read_gate = ReadGate()  # the stopped thread can still hold the old one, inside a validator
-            # A signal handler can have started the updater meanwhile. None runs between this test and the assignment.
+                self._read_gate = ReadGate()  # the stopped thread may still hold the old one, inside a validator
+            # A signal handler may have started the updater meanwhile. None runs between this test and the assignment.
             if self._session is not None:
                 raise UpdaterStateError(_IS_RUNNING)
             self._session = session
@@ -325,7 +325,7 @@ class Updater(NeverCopied):
         It may be called repeatedly, and before `start`. A stopped updater can be started again.
 
         Args:
-            timeout: How many seconds to wait for the thread, which can be inside a validator.
+            timeout: How many seconds to wait for the thread, which may be inside a validator.
                 If the thread takes longer, it ends by itself later and changes nothing more.
 
         Raises:
@@ -547,7 +547,7 @@ class Updater(NeverCopied):
         else:
             outcomes, errors = self._sources.apply_all(readings, options, known_only=self._unknown == "error")
             if errors:
-                readings = {}  # a traceback can show the locals of this function: keep raw values out of it
+                readings = {}  # a traceback may show the locals of this function: keep raw values out of it
                 raise UpdateError(errors)
         self._rules.report()
         for feed, failure in absent:  # not earlier: an error above must change nothing, not even the counters
@@ -613,7 +613,7 @@ class Updater(NeverCopied):
         news = [feed for feed in self._feeds if not feed.is_in_force() or feed.name in due]
         if not news:
             return
-        # The whole new reading can be refused. So first resolve the rules of the reading in force again.
+        # The whole new reading may be refused. So first resolve the rules of the reading in force again.
         interim = [feed for feed in news if feed.name in due and not feed.is_in_force()] if due else ()
         if interim:
             held = {feed.name: feed.state().reading for feed in interim}
@@ -679,7 +679,7 @@ class Updater(NeverCopied):
             inherited.abandon()
             self._must_resume = True
             for feed in self._feeds:
-                feed.dirty = True  # the parent can have been in the middle of reading
+                feed.dirty = True  # the parent may have been in the middle of reading
         return self._must_resume
 
     def _resume(self) -> None:
@@ -776,7 +776,7 @@ class _Forks(ForkFollower):
     Follows forks for an updater. It is a class of its own, so that users of the updater do not see these methods.
 
     The updater keeps this object alive. Between a fork and the start of the child's thread, this object keeps the
-    updater alive, because possibly nothing else does. Threads can hold the locks of an updater for a long time. So no
+    updater alive, because possibly nothing else does. Threads may hold the locks of an updater for a long time. So no
     lock is taken before a fork, and the child makes new locks.
     """
 

@@ -81,10 +81,10 @@ class Session:
         Begin to watch every source. Call this before `start`.
         """
         for feed in self._feeds:
-            watch = self._watch(feed)  # without the lock: it calls the source, which can be a user's code
+            watch = self._watch(feed)  # without the lock: it calls the source, which may be a user's code
             with self._lock:
                 self._watches.append(watch)
-            if self._stopping.is_set():  # tested after the append, because a signal handler can stop it at any line
+            if self._stopping.is_set():  # tested after the append, because a signal handler may stop it at any line
                 _end(watch)
                 return
             self._note(feed, watch)
@@ -135,7 +135,7 @@ class Session:
         Release, in a forked child, the inherited objects that the parent still uses.
         """
         self._abandoned = True
-        self._stopping = Once()  # new, because a thread of the parent can have been inside a method of the old one
+        self._stopping = Once()  # new, because a thread of the parent may have been inside a method of the old one
         self._stopping.set()
         for watch in self._watches:
             try:
@@ -193,10 +193,10 @@ class Session:
                 feed.ask("woken", watch.woken, None)
         # Look before draining: a swap is visible without its event. Next to a busy thread this takes 7 ms, not 12.
         self._look(self)
-        # Look again: an event can belong to a change that came meanwhile, or to a file that only its event reveals.
+        # Look again: an event may belong to a change that came meanwhile, or to a file that only its event reveals.
         if self._drain(called=called):
             self._look(self)
-        # Regular checks are never too frequent, but looks between them can be.
+        # Regular checks are never too frequent, but looks between them may be.
         if called or timeout < min(self._resync_seconds, _SHORTEST_REGULAR_SECONDS):
             useful = is_timed or before != [feed.changes for feed in self._feeds]  # a look due by the clock is useful
             rest = self._pace.rest_seconds(cost_seconds=time.thread_time() - began, useful=useful)
@@ -248,7 +248,7 @@ class Session:
             problem = self._problem(feed, watch, descriptor)
             if (problem is None) is not (feed.degraded is None):
                 self._note(feed, watch)
-                return 0.0  # the problem is new, and draining the watch can solve it; or the problem is gone
+                return 0.0  # the problem is new, and draining the watch may solve it; or the problem is gone
             if problem is not None:
                 # With jitter. Otherwise the processes that a node starts together would look together for ever.
                 seconds = min(seconds, _FALLBACK_SECONDS * random.uniform(0.75, 1.25))  # noqa: S311 - no secret

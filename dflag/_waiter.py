@@ -38,7 +38,7 @@ class Waiter:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # reentrant: a signal handler can interrupt `wake`, and call it again
+        self._lock = threading.RLock()  # reentrant: a signal handler may interrupt `wake`, and call it again
         self._called = Once()
         self._others: dict[int, Identity] = {}
         self._selector: selectors.BaseSelector | None = None
@@ -101,7 +101,7 @@ class Waiter:
 
     def abandon(self) -> None:
         """
-        Release the descriptors in a forked child, in which a thread of the parent can have left the lock taken.
+        Release the descriptors in a forked child, in which a thread of the parent may have left the lock taken.
         """
         self._lock = threading.RLock()
         self.close()
@@ -116,7 +116,7 @@ class Waiter:
 
     def _reopen(self) -> None:
         self.close()
-        # The program can still be closing descriptors and opening others. A descriptor opened here meanwhile would be
+        # The program may still be closing descriptors and opening others. A descriptor opened here meanwhile would be
         # closed as well, and its number given to a file of the program. The wait ends early when `wake` is called.
         self._called = Once()
         self._called.wait(_CLOSING_SECONDS)

@@ -70,7 +70,7 @@ _LONGEST_WAIT_SECONDS: Final = 1e9
 """Thirty years. Locks refuse to wait for much longer."""
 
 _PROBLEM_MAX_CHARACTERS: Final = 1000
-"""The limit for the rest of a message. A validator or a library can have put the whole value into it."""
+"""The limit for the rest of a message. A validator or a library may have put the whole value into it."""
 
 
 class DflagError(Exception):
@@ -252,7 +252,7 @@ def checked_text(name: str, given: object, expected: str = "a text", *, subject:
     """
     Return an argument that must be a text as a plain `str`, or raise `ArgumentError`.
 
-    An instance of a subclass, such as a member of a `str` enumeration, can print as another text.
+    An instance of a subclass, such as a member of a `str` enumeration, may print as another text.
 
     Args:
         name: The name of the argument.
@@ -330,7 +330,7 @@ def one_line(text: str) -> str:
     """
     Escape control characters as `repr` does, and cut a text that is too long to read.
 
-    A message can quote a text that somebody else has written. Line ends in that text would forge lines of the log.
+    A message may quote a text that somebody else has written. Line ends in that text would forge lines of the log.
     """
     return _cut(printable(_cut(text, _PROBLEM_MAX_CHARACTERS)), _PROBLEM_MAX_CHARACTERS)
 
@@ -454,7 +454,7 @@ def drop_frames(error: E) -> E:
     error, every reading would stay in memory. The frames also hold the texts of secrets.
     """
     pending: list[BaseException | None] = [error]
-    seen: set[int] = set()  # a chain can be a ring
+    seen: set[int] = set()  # a chain may be a ring
     while pending:
         link = pending.pop()
         if link is not None and id(link) not in seen:

@@ -93,6 +93,6 @@ def _read_labels(path: str) -> dict[str, str]:
 
 def _unquote(quoted: str) -> str:
     """
-    Undo Go's quoting. The values of labels never need it; the values of annotations can.
+    Undo Go's quoting. The values of labels never need it; the values of annotations may.
     """
     return re.sub(r"\\(.)", lambda match: {"n": "\n", "t": "\t"}.get(match[1], match[1]), quoted)

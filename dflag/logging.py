@@ -183,7 +183,7 @@ class _Loggers(ForkFollower):
     # --- forking
 
     def after_fork_in_child(self) -> None:
-        # Not taken before the fork: setting a level also takes the lock of logging, which a fork can hold already.
+        # Not taken before the fork: setting a level also takes the lock of logging, which a fork may hold already.
         self._lock = threading.RLock()
 
 

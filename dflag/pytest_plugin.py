@@ -156,7 +156,7 @@ class _Overridden:
         """
         left = []
         changed = [(store, new) for store in followers(Store) if (new := self._new(store))]
-        # A registry that only the test holds can be freed together with its overrides.
+        # A registry that only the test holds may be freed together with its overrides.
         is_any_new = any(store not in self._seen for store, _ in changed)
         kept = self._seen.keys() | (_held_stores() if is_any_new else ())
         for store, new in changed:
@@ -208,7 +208,7 @@ def _look(store: Store, seen: _Seen | None) -> _Seen:
 
 def _held_stores() -> set[object]:
     """
-    Return the stores of the registries and flags that modules hold, because other tests can import them too.
+    Return the stores of the registries and flags that modules hold, because other tests may import them too.
 
     This looks at every name of all modules, a hundred thousand in a large program, so it is called only if needed.
     """

@@ -68,7 +68,7 @@ def keywords_of(validator: object) -> Mapping[str, Any]:
     """
     Return the demands of a validator of this module as keywords of JSON Schema; an empty mapping for other validators.
     """
-    # A user's callable can have an attribute "keywords" too: that of functools.partial holds arguments.
+    # A user's callable may have an attribute "keywords" too: that of functools.partial holds arguments.
     return validator.keywords if isinstance(validator, _Check) else {}
 
 
