@@ -290,9 +290,9 @@ def without_some_rules(
     """
     Yield the attempts to make after a registry validator has refused the readings: all batches, without some rules.
 
-    The first attempts leave out one rule each, beginning with the last rule. The next ones use the rules that were left
-    out before: all but one of them, all of them, and all of them plus one more rule. Then follow the last 2, 4, 8 rules
-    and so on, and finally all rules.
+    The first attempts leave out one rule each, beginning with the last rule. The next ones leave out the rules
+    that were left out before: all but one of them, all of them, and all of them plus one more rule. The last attempts
+    leave out the last 2, 4, 8 rules and so on, and finally all rules.
     """
     if not any(batch.state.rules.active for batch in batches):
         return

@@ -9,8 +9,9 @@ from typing import Final
 
 _USELESS_SECONDS: Final = 0.05
 """
-The average interval of looks that find nothing new. A log file that grows in a watched directory causes 20 looks a
-second, however many lines it gets. A change next to it is then seen this much later, a fifth of its settling time.
+The shortest average interval of looks that find nothing new. A log file that grows in a watched directory causes 20
+looks a second, however many lines it gets. A change next to it is then seen this much later, a fifth of its settling
+time.
 """
 
 _USEFUL_SECONDS: Final = 0.01

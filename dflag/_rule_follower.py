@@ -30,7 +30,7 @@ class RuleFollower:
         sources: The sources of the registry, which hold the rules.
         names: The names of the updater's sources.
         facts: The facts of this process, or a function that returns them.
-        healthy: A function that returns whether the program is well.
+        healthy: A function that returns whether the program is healthy.
 
     Raises:
         DefinitionError: The facts are not a mapping of names to texts, or *facts* or *healthy* is no plain function.

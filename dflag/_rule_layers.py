@@ -669,7 +669,7 @@ class RuleState(NamedTuple):
     Attributes:
         name: The name of the rule.
         state: The first that applies of the words in `dflag.RuleStatus`.
-        next_change: When the state changes; for a refused rule, the state of its last good text. None for never.
+        next_change: When the state changes; for a refused rule, when that of its last good text does. None for never.
         problem: The reason why the rule is refused or reverted, otherwise None.
         needs: The unknown facts that the rule needs.
         share_percent: The percentage of processes, or of keys, for which the rule is in force; None without a share.
@@ -698,7 +698,7 @@ def states(rules: RuleSet, context: RuleContext) -> list[RuleState]:
     for rule in rules.listing:
         error = rejected.get(RULE_PREFIX + rule.name)
         in_use = usable.get(rule.name, rule)
-        if error is None or error is rules.bad_text.get(RULE_PREFIX + rule.name):  # the error of another rule so named
+        if error is None or error is rules.bad_text.get(RULE_PREFIX + rule.name):  # that of another rule with this name
             shown = _state(in_use, context, now, active.get(rule.name))
             shown = shown._replace(share_percent=context.share_percent(in_use, now))
         else:

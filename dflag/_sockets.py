@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 LOOK_SECONDS: Final = 0.5
 """
-The longest time that a wait goes on without a check whether the socket was closed.
+How long a wait goes on at most without checking whether the socket was closed.
 
 The kernel does not end a wait when a socket is closed. One check takes 20 µs.
 """

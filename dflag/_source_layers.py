@@ -74,7 +74,7 @@ class SourceLayers:
 
     def __init__(self, store: Store) -> None:
         self._store: Final = store
-        self._states: Final[dict[str, Cell]] = {}  # in the order in which the sources were added: the lowest rank first
+        self._states: Final[dict[str, Cell]] = {}  # in the order in which the sources were added
         self._below_arguments: Final[set[str]] = set()  # the sources that rank below environment and command line
         self._claims: Final[dict[str, weakref.ref[object]]] = {}
         self._counting: Final[dict[str, weakref.ref[Counting]]] = {}  # for whom the results of a source are counted
@@ -99,7 +99,7 @@ class SourceLayers:
 
     def states(self) -> dict[str, SourceState]:
         """
-        Return the states of all sources, the lowest rank first.
+        Return the states of all sources, in the order in which the sources were added.
         """
         with self._store.own_lock:  # not `lock`: a forked child calls this while it renews its locks
             return {name: _state_of(value_of(cell)) for name, cell in self._states.items()}
@@ -232,7 +232,7 @@ class SourceLayers:
 
     def restore(self, kept: Kept) -> None:
         """
-        Restore the ranks of the sources, the record of reported keys, and the memories of rules.
+        Restore the sources and their ranks, the record of reported keys, and the memories of rules.
 
         The caller holds the store's lock.
 
@@ -328,7 +328,8 @@ class SourceLayers:
         Replace the layers of the sources in one commit, as far as their values are good.
 
         A bad value is refused, and the last good value of its source stays. If a registry validator refuses the sources
-        together, they are applied without one of them. If that fails too, each is applied in a commit of its own.
+        together, they are applied without some rules, or without one source. If that fails too, each source is applied
+        in a commit of its own.
 
         Args:
             readings: The complete values of each source.
@@ -646,7 +647,7 @@ class Kept(NamedTuple):
     The state of all sources at one moment.
 
     Attributes:
-        states: The state of each source, the lowest rank first.
+        states: The state of each source, in the order in which the sources were added.
         below_arguments: The sources that rank below environment and command line.
         reported: The unknown keys that were reported.
         memories: The memory of the rules of each source.

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dflag.typing import Raw
 
 _MAX_REMEMBERED: Final = 10_000
-"""How many reported unknown names to remember. The number is limited, because a source may have new ones each time."""
+"""How many reported unknown names to remember at most, because a source may have new ones each time."""
 
 _MAX_NAMED: Final = 10
 """How many flags one line of the log names at most."""

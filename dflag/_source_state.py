@@ -76,8 +76,8 @@ class Results(NamedTuple):
     The results of the readings of a source since it was claimed. A problem that lasts is counted once.
 
     Attributes:
-        shown: The revision whose bad values `status` shows. This is the last revision, with one exception: if a
-            registry validator refuses a reading while the revision in force is shown, that revision stays.
+        shown: The revision whose bad values `status` shows. This is the last revision; but if a registry validator
+            refuses a reading while the revision in force is shown, that revision stays.
         last_applied: The last revision in force.
         refusal: The reason why nothing of the current reading is applied, otherwise None.
         reloads: How many readings were applied, applied in part, and refused.
@@ -291,7 +291,7 @@ class Outcome(NamedTuple):
         rejected_texts: The texts of all bad values, by key.
         refusal: The reason why nothing was applied, otherwise None: a registry validator refuses the reading, or a
             value is bad and the updater is atomic.
-        newly_refused: Whether a registry validator refused the reading, for another reason than before.
+        newly_refused: Whether a registry validator refused the reading, and not for the same reason as before.
         is_interim: As in `ApplyOptions`.
     """
 

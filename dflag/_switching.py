@@ -3,8 +3,8 @@ Short waits for the interpreter lock, during the few system calls between a chan
 
 A system call releases the lock, and a thread that computes then keeps it for the switch interval, 5 ms. A reading makes
 a dozen calls or more. Next to such a thread a change took 7 to 70 ms at the median and up to 380 ms at p99, and up to a
-tenth of the changes were overtaken by the next one. With short waits it takes 7 and 14 ms. Most of that is one wait of
-the usual length, before the first call (``tests/benchmarks/swaps.py``).
+tenth of the changes were overtaken by the next one. With short waits it takes 7 ms at the median and 14 ms at p99. Most
+of that is one wait of the usual length, before the first call (``tests/benchmarks/swaps.py``).
 """
 
 from __future__ import annotations

@@ -310,7 +310,7 @@ class Updater(NeverCopied):
             self._store.freeze()
             if self._idle_state == "stopped":
                 self._read_gate = ReadGate()  # the stopped thread may still hold the old one, inside a validator
-            # A signal handler may have started the updater meanwhile. None runs between this test and the assignment.
+            # A signal handler may have started the updater meanwhile. No handler can run between test and assignment.
             if self._session is not None:
                 raise UpdaterStateError(_IS_RUNNING)
             self._session = session

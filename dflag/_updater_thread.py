@@ -31,7 +31,7 @@ _SHORTEST_REGULAR_SECONDS: Final = _FALLBACK_SECONDS / 2
 """Shorter than any interval of a check without events, jitter included."""
 
 _CALLS: Final = ("recheck_seconds", "fileno", "drain", "problem")
-"""The members of a source and its watch that tell the thread when to look. If one raises, it is tried again later."""
+"""The members of a source and its watch that tell the thread when to look. If one raises, each round tries it again."""
 
 _MAX_DESCRIPTOR: Final = 2**31 - 1
 """The largest descriptor: the system takes a C int."""
