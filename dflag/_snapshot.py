@@ -233,7 +233,7 @@ def forget_between(snapshots: Iterable[Snapshot]) -> None:
     Link each of the given snapshots directly to the next of them, without those in between, which nobody keeps.
 
     Otherwise a snapshot that is kept for long would keep the contents that every later commit has replaced, and not
-    only those that differ from its own.
+    only its own.
 
     Thread safety: any thread; two threads at once each leave a complete chain.
     """

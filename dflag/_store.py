@@ -407,7 +407,7 @@ class Store:
         """
         Run the checks that concern several flags or sources: registry validators, and the limits of merged maps.
 
-        No check runs if no flag gets another plain value. Values for keys are checked when their rule is tried.
+        No check runs if only values for keys change. These are checked when their rule is tried.
 
         Raises:
             RegistryValidationError: The transaction is refused. The message does not quote the validator if the
@@ -633,7 +633,7 @@ class Store:
 
     def check_edits(self, transaction: Transaction, edits: Sequence[Edit]) -> None:
         """
-        Run the checks of `check`, and raise a refusal as an error of the first flag.
+        Run the checks of `check`, and raise a refusal as an error of the first flag that is set.
 
         Raises:
             ValidationError: The transaction is refused.
@@ -817,7 +817,7 @@ class Store:
 
     def warn_if_refused(self, what_happened: str) -> None:
         """
-        Log a warning if the values in force do not pass the registry validators, after a change that needs no check.
+        Log a warning if the values in force do not pass the registry validators, after a change that none can refuse.
         """
         if not self.checks.validators:
             return
@@ -883,7 +883,8 @@ class Store:
 
 class _NoStore:
     """
-    The store of flags that belong to no registry yet. A flag gets a store of its own when it is first changed.
+    The store of flags that belong to no registry yet. A flag gets a store of its own with its first override, validator
+    or callback.
 
     A library may have many flags that no program sets or binds, and a store takes 7 kB.
 

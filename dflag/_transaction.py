@@ -279,10 +279,10 @@ def table_from(
 
     Args:
         flag: The flag.
-        unkeyed: The plain entry of each layer, which is for no key.
+        unkeyed: The entry of each layer that has a value without a key.
         keyed: The values that each source holds for keys.
         ranking: The layers, the highest first.
-        value: The plain value, for keys without a value of their own.
+        value: The value without a key.
         like: The previous table.
     """
     kind = pipeline_of(flag).kind
@@ -299,7 +299,7 @@ def visible_layers(flag: Flag[Any], unkeyed: Mapping[str, Entry], ranking: Itera
     """
     Yield the layers whose values for keys count, the highest first.
 
-    A layer with a plain value hides all layers below it. For a map only dflag's own layers hide others.
+    A layer with a value without a key hides all layers below it. For a map only dflag's own layers hide others.
     """
     is_map = pipeline_of(flag).kind.is_map
     for origin in ranking:
