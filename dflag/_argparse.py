@@ -258,7 +258,7 @@ def _abbreviated(found: Any) -> tuple[Option | None, str, str, str]:
 @functools.cache
 def _negative(prefix_chars: str) -> Callable[[str], object]:
     """
-    Return a function that finds values such as ``-5``, ``-.5``, ``-2m`` and ``-inf``; argparse only knows numbers.
+    Return a function that recognises values such as ``-5``, ``-.5``, ``-2m``, ``-inf``; argparse knows only numbers.
     """
     signs = re.escape("".join(sorted({"-", "+"} & set(prefix_chars))))
     return re.compile(rf"[{signs}](\.?\d|inf)", re.IGNORECASE).match if signs else lambda _: False

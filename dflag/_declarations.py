@@ -198,7 +198,7 @@ class Declarations:
         Declare a static flag that holds true or false.
 
         The text is ``true``, ``t``, ``yes``, ``y``, ``on`` or ``1``, or ``false``, ``f``, ``no``, ``n``, ``off`` or
-        ``0``, in upper or lower case.
+        ``0``, in upper, lower or mixed case.
 
         Args:
             name: 1 to 253 characters of ``[-._a-zA-Z0-9]``; the first must not be a dot.

@@ -105,7 +105,7 @@ class FlagRegistry(Declarations, NeverCopied):
         The flag keeps its override, its callbacks and its validators.
 
         Args:
-            name: 1 to 253 characters of ``[-._a-zA-Z0-9]``. The first one is no dot.
+            name: 1 to 253 characters of ``[-._a-zA-Z0-9]``; the first must not be a dot.
             flag: An unbound flag, as made by ``dflag.dyn_int`` and its siblings.
 
         Returns:
@@ -160,7 +160,7 @@ class FlagRegistry(Declarations, NeverCopied):
 
     def lookup(self, name: builtins.str) -> Flag[Any]:
         """
-        Return the flag with a name; ``flags["name"]`` does the same.
+        Return the flag with the given name; ``flags["name"]`` does the same.
 
         Args:
             name: The exact name.
@@ -550,7 +550,7 @@ class FlagRegistry(Declarations, NeverCopied):
         """
         Add an option for each flag declared so far to a program's own parser.
 
-        Parsing then sets all flags in one step, after the parser has found no error.
+        Parsing then sets the given flags, all in one step, if the parser finds no error.
 
         Args:
             parser: The program's parser, or one of a subcommand, or one for ``parents=``.

@@ -31,7 +31,7 @@ _VERSION_LABEL: Final = "app.kubernetes.io/version"
 _VARIABLES: Final = {"pod": "POD_NAME", "namespace": "POD_NAMESPACE", "node": "NODE_NAME"}
 
 _LINE: Final = re.compile(r'([^=\s]+)="((?:[^"\\]|\\.)*)"')
-"""A label as the kubelet writes it. Go quotes the value, with ``%q``."""
+"""A label as the kubelet writes it, with the value quoted as by Go's ``%q``."""
 
 _MAX_BYTES: Final = 1 << 20
 """More than the labels of any pod: the API server accepts objects of at most 1.5 MiB, and far less for the labels."""

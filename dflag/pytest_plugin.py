@@ -135,7 +135,7 @@ class _Overridden:
 
     Args:
         earlier: An earlier moment. The entries of registries that have not changed since are reused: late in a long run
-            thousands of registries are alive, and nearly none of them changes.
+            thousands of registries are alive, and hardly any of them changes.
     """
 
     def __init__(self, earlier: _Overridden | None) -> None:

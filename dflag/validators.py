@@ -84,7 +84,7 @@ def in_range(*, min: Any = None, max: Any = None) -> Validator[Any]:
         max: The greatest value allowed, or None for no upper limit.
 
     Raises:
-        DefinitionError: Neither limit is given, no value lies between them, or they cannot be compared.
+        DefinitionError: Neither limit is given, no value is within both, or they cannot be compared.
 
     >>> import dflag
     >>> flags = dflag.FlagRegistry()
