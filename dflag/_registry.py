@@ -711,7 +711,7 @@ _FNV_PRIME: Final = 0x01000193
 
 def checksum_of(snapshot: Snapshot, dynamic: builtins.bool | None = None) -> builtins.str:
     """
-    Return the Go library's checksum of a snapshot; `FlagRegistry.checksum` returns that of the present values.
+    Return the Go library's checksum of a snapshot; `FlagRegistry.checksum` returns that of the current values.
     """
     flags = sorted(values_of(snapshot).items(), key=lambda item: item[0].name)
     return fnv_checksum(

@@ -75,13 +75,13 @@ class RuleContext:
 
     def now(self) -> datetime.datetime:
         """
-        Return the present time, by the clock that decides when rules change.
+        Return the current time, by the clock that decides when rules change.
         """
         return self._clock.now()
 
     def keep(self) -> RuleMemory:
         """
-        Return the present memory, so that it can be restored after a test.
+        Return the current memory, so that it can be restored after a test.
         """
         return RuleMemory(dict(self._latest), dict(self._reverted), dict(self._reported), self.next_look)
 
@@ -664,7 +664,7 @@ def _reused_keyed(
 
 class RuleState(NamedTuple):
     """
-    The present state of a rule in this process.
+    The current state of a rule in this process.
 
     Attributes:
         name: The name of the rule.

@@ -138,7 +138,7 @@ class RuleSet(NamedTuple):
     @property
     def rejected(self) -> Mapping[str, FlagValueError]:
         refused_alone = {RULE_PREFIX + valid.name: error for valid, error in self.refused_alone.items()}
-        return {**refused_alone, **self.bad, **self.refused_together}  # `bad` is about the present text
+        return {**refused_alone, **self.bad, **self.refused_together}  # `bad` is about the current text
 
     @property
     def left_out(self) -> list[ValidRule]:

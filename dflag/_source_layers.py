@@ -74,7 +74,7 @@ class SourceLayers:
 
     def __init__(self, store: Store) -> None:
         self._store: Final = store
-        self._states: Final[dict[str, Cell]] = {}  # in the order in which the sources were added
+        self._states: Final[dict[str, Cell]] = {}  # in the order in which the sources were added, see `_rank_all`
         self._below_arguments: Final[set[str]] = set()  # the sources that rank below environment and command line
         self._claims: Final[dict[str, weakref.ref[object]]] = {}
         self._counting: Final[dict[str, weakref.ref[Counting]]] = {}  # for whom the results of a source are counted
@@ -138,7 +138,7 @@ class SourceLayers:
 
     def rule_states(self, name: str) -> list[RuleState]:
         """
-        Return the present state of each rule of a source.
+        Return the current state of each rule of a source.
         """
         from dflag._rule_layers import states
 

@@ -141,7 +141,7 @@ class Store:
     @property
     def token(self) -> Token:
         """
-        Identifies the present state. Every change gives the store a new token.
+        Identifies the current state. Every change gives the store a new token.
         """
         with self.lock:  # without the GIL a step of another thread may be between removing and appending the token
             return self._tokens[0]

@@ -105,7 +105,7 @@ class Session:
             if self._stopping.is_set():
                 return
             self._thread.start()
-        # A fork in C copies the interpreter's lock in its present state, and the child cannot repair it. Programs often
+        # A fork in C copies the interpreter's lock in its current state, and the child cannot repair it. Programs often
         # fork right after they have started the updater. So return only when the thread waits and needs no lock.
         self._is_waiting.wait(_START_SECONDS)
 

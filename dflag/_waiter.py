@@ -49,7 +49,7 @@ class Waiter:
 
     def wake(self) -> None:
         """
-        End the present wait, or else the next one. After `close` this does nothing.
+        End the current wait, or else the next one. After `close` this does nothing.
         """
         self._called.set()
         # OSError: the socket is full, so a wake-up is under way, or it was closed, which ends the wait as well.

@@ -279,7 +279,7 @@ def _name(level: int) -> str:
 
 def _known() -> dict[str, int]:
     """
-    Return the levels by name: those of the Go library, and the present ones of `logging` whose name a text can contain.
+    Return the levels by name: those of the Go library, and the current ones of `logging` whose name a text can contain.
 
     The names are stripped, because programs pad them to align the lines of a log.
     """

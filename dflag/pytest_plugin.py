@@ -60,7 +60,7 @@ def dflag_override() -> Iterator[Overrides]:
 @pytest.fixture
 def dflag_isolated(dflag_override: Overrides) -> Callable[[RegistryLike], None]:
     """
-    Restore the present state of a registry at the end of the test: ``dflag_isolated(registry)``.
+    Save the state of a registry, and restore it at the end of the test: ``dflag_isolated(registry)``.
     """
     from dflag.testing import isolated
 
