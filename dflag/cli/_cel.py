@@ -59,7 +59,7 @@ def stripped(text: str, *, strip: bool) -> str:
 
 def _add_validator(found: CEL, flag: Flag[Any], validator: Any) -> None:
     """
-    Add the demands of a validator: as a condition if it publishes them and the text is the value, else in words.
+    Add the demands of a validator: as conditions if the text is the value and CEL can express them, else in words.
     """
     keywords = keywords_of(validator) if pipeline_of(flag).kind.is_text else {}
     pattern = keywords.get("pattern")

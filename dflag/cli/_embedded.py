@@ -61,7 +61,7 @@ def check_read(objects: Sequence[Object]) -> None:
 
 def keys_of(objects: Sequence[Object]) -> set[str]:
     """
-    Return the keys of an input that can hold a document.
+    Return the keys of an input that may hold a document.
     """
     return {key for given in objects if given.files for key in given.items}
 

@@ -88,7 +88,7 @@ def _is_count(text: str) -> bool:
     plain = text.replace("_", "")
     try:
         number = float(plain) if re.fullmatch(_DECIMAL, plain) else float(int(plain, 0))
-    except ValueError:  # such as 0777, an octal number, which nobody writes here
+    except ValueError:  # such as .inf or 0b-11, which nobody writes here
         return True
     return number.is_integer() and 0 <= number < _INT_LIMIT
 

@@ -93,7 +93,7 @@ class Handovers:
                 found = self._names.follow(entity, name[length:])
                 if found is not None:
                     yield found
-            if name[:length] not in seen:  # or ``node = node.parent`` would grow forever
+            if name[:length] not in seen:  # or ``node = node.parent`` would grow for ever
                 seen.add(name[:length])
                 for said in module.assigned.get(name[:length], ()):
                     yield from self._given_to(module, (*said, *name[length:]), seen)
@@ -137,7 +137,7 @@ class Handovers:
 
     def _is_harmless(self, module: Module, called: Name) -> bool:
         """
-        Return whether a call runs a function or method of dflag, or a builtin function that keeps nothing.
+        Return whether a call runs code of dflag or typing, or a builtin function that keeps nothing of its argument.
         """
         first = called[0]
         if len(called) == 1 and hasattr(builtins, first) and not module.bindings.get(first):

@@ -240,7 +240,7 @@ def _read_manifests(nodes: Sequence[Node], name: str, text: str, lines: Lines) -
 def _read_document(data: bytes, nodes: Sequence[Node], name: str, text: str, lines: Lines) -> Input:
     if len(nodes) > 1:
         raise _unreadable(name, lines.place(nodes[1].start), "expected manifests, or one document alone")
-    if len(data) > MAX_BYTES:  # a source reads all of a document, but one object of a file of manifests
+    if len(data) > MAX_BYTES:  # a source reads a whole document, but only one object of a file of manifests
         raise _unreadable(name, None, f"expected a document of at most {MAX_BYTES} bytes")
     items = document_items(data, name, name) if nodes else {}  # templates may leave several empty documents
     lacks = "it holds nothing but comments" if text.strip() else "it is empty"

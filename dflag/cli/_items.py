@@ -161,7 +161,7 @@ class Object(NamedTuple):
         secret: Whether all of it is secret.
         files: Whether a volume of it has a file for each key. Such a file may be a document of flags.
         in_config_map: Whether a ConfigMap contains it.
-        unread: The fault for which a document of flags cannot be read; None if it can.
+        unread: The fault that makes a document of flags unreadable; None if it can be read.
         hidden: The keys that begin with a dot, and their values. A volume has files for them, which no source reads.
     """
 

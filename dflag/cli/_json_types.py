@@ -55,7 +55,7 @@ def type_of(node: Node) -> str:
 
 def _type_of_number(text: str) -> str:
     """
-    Return the type of a text that may be a number. A number beyond the range of a float is a string.
+    Return the type of a text that may be a number. One with a point or an exponent is a string if no float can hold it.
     """
     plain = _without_underscores(text)
     if re.fullmatch(_INT, plain):

@@ -22,7 +22,7 @@ CALLED: Final = "()"
 """The part of a dotted name that stands for a call."""
 
 GIVEN: Final = "(given)"
-"""The part that stands for an instance from elsewhere, such as the annotation of a parameter describes."""
+"""The part that stands for an instance from elsewhere, such as one that the annotation of a parameter describes."""
 
 SET: Final = "="
 """The place of a value that is set as an attribute. No keyword can have this name."""

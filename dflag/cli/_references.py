@@ -287,7 +287,7 @@ class _Index:
             for flag in self._fitting(pattern, by_holder=text.how == "attribute" or entity is None):
                 flag.references.append(reference)
         elif sort is not None and how == "perhaps" and not self._is_flag(module, text.name):
-            # If the receiver is not known, this may be an item of any mapping.
+            # With an unknown receiver this does not count: it may be an item of any mapping.
             self.program.of_any.append(reference)
 
     def _is_flag(self, module: Module, name: Name | None) -> bool:

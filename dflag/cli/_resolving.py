@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 _MOST_TIMES: Final = 2
-"""How often an assignment is followed for one name, which ``node = node.parent`` would make grow forever."""
+"""How often an assignment is followed for one name, which ``node = node.parent`` would make grow for ever."""
 
 _MOST_STEPS: Final = 50
 """How many names may be resolved within each other. Each takes up to twelve nested calls."""

@@ -37,7 +37,7 @@ def findings_of(
     registry: FlagRegistry, given: Object, rejected: Mapping[str, FlagValueError], replicas: int | None
 ) -> Iterator[Finding]:
     """
-    Yield the findings about the rules of an object, which must have some.
+    Yield the findings about the rules of an object, which must have rules.
 
     Args:
         registry: The flags.

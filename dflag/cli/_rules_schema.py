@@ -1,5 +1,5 @@
 """
-The JSON Schema of rules, for editors. `dflag check` finds more.
+The JSON Schema of rules, for editors. ``dflag check`` finds more.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """
 Scans one module for the declarations and reads of flags, and for the names that lead to them.
 
-A name is a dotted name as a tuple of its parts: ``("settings", "rate")`` for ``settings.rate``. `Scopes` knows at once
-in which scope it is bound. What it stands for is resolved later, when all modules are known.
+A `Name` is a dotted name as a tuple of its parts: ``("settings", "rate")`` for ``settings.rate``. `Scopes` knows at
+once in which scope it is bound. What it stands for is resolved later, when all modules are known.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ class _Scan(ast.NodeVisitor):
     def _import(self, local: str, origin: tuple[Name, str], position: Position) -> None:
         before = self._found.imported.setdefault(self._scopes.local(local), origin)
         if before != origin:
-            # It is not followed which of the two the name means below.
+            # From here on the name may mean either of the two.
             self._found.shared += [(before, position), (origin, position)]
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:

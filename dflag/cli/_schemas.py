@@ -2,7 +2,7 @@
 JSON Schemas of flags, in a document and in a ConfigMap.
 
 A schema never refuses what the flag accepts, except a value that pydantic converts from another form to its ``type=``.
-It leaves to `dflag check` what no schema can express: validators and mutators, limits of numbers that are written as
+It leaves to ``dflag check`` what no schema can express: validators and mutators, limits of numbers that are written as
 text, and the contents of JSON in a text. It also leaves out the choices and members of a secret, one of which is the
 value.
 """

@@ -47,7 +47,7 @@ class _Checked:
 
     Attributes:
         name: The name that messages show.
-        keys: The keys in it that can hold a document.
+        keys: The keys in it that may hold a document.
         findings: The findings about it.
     """
 
