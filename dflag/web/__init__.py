@@ -52,7 +52,7 @@ def make_wsgi_app(
     decides who may read it.
 
     Args:
-        registry: The flags.
+        registry: The registry, or a `dflag.Flags` class.
         updater: The updater whose status is shown; None for no status.
         authorize: A function that takes the headers of a request to set a flag, with names in lower case. It returns
             the caller's name, or None to refuse the request; an exception refuses it too. See `bearer_token`. None

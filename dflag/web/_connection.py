@@ -50,7 +50,7 @@ AGE_SECONDS: Final = 60.0
 """The maximum age of a connection. A client that sends more requests connects again and waits like the others."""
 
 MAX_REQUESTS: Final = 100
-"""How many requests a connection can send, for the same reason. The page sends about 60 in a minute."""
+"""How many requests a connection may send, for the same reason. The page sends about 60 in a minute."""
 
 _SHARE_SECONDS: Final = 1.0
 """If others wait for a place, a connection of this age or more ends after its answer."""

@@ -302,7 +302,7 @@ def _check_authorize(name: str, given: object) -> None:
 
 def _base(request: Request) -> str:
     """
-    Return the prefix of relative links: the last part of the mount if the URL has no slash after the mount, else empty.
+    Return the prefix of relative links: ``flags/`` if the URL is ``/debug/flags``, empty if it is ``/debug/flags/``.
     """
     return "" if request.path else quote(request.mount.rpartition("/")[2], safe="", errors="replace") + "/"
 

@@ -137,7 +137,7 @@ def read_head(read_line: Callable[[int], bytes]) -> Head | None:
 
 def skip_trailers(read_line: Callable[[int], bytes]) -> None:
     """
-    Read and discard the trailers that can follow the last chunk of a body.
+    Read and discard the trailers that may follow the last chunk of a body.
 
     Raises:
         RequestRefused: The trailers do not follow the grammar of headers, or are too long.

@@ -176,7 +176,7 @@ def join_fields(fields: Mapping[str, list[str]]) -> dict[str, str]:
 
 def declared_length(text: str) -> int:
     """
-    Parse a ``Content-Length``, which consists of digits only. A number of 20 digits or more counts as 10**20.
+    Parse a ``Content-Length``, which consists of digits only. From 10**19 on, a number counts as 10**20.
 
     Raises:
         ValueError: The text is not a number.

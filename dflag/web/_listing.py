@@ -61,7 +61,7 @@ MAX_REFUSED_CHARACTERS: Final = 65_536
 """The longest refused text that is shown: a longer one would fill more than a page, and is unlikely to be a setting."""
 
 MAX_KEYS: Final = 50
-"""How many of a rule's keys are listed: a rule can name a million keys."""
+"""How many of a rule's keys are listed: a rule may name a million keys."""
 
 _LAST_MOMENT: Final = datetime.datetime(9999, 12, 31, 23, 59, 59, tzinfo=datetime.UTC).timestamp()
 """The last second that `datetime` and RFC 3339 can represent."""
@@ -475,7 +475,7 @@ def _keyed_value(flag: Flag[Any], source: str, given: KeyedValue) -> dict[str, A
 
 def _gives(valid: ValidRule | None) -> list[dict[str, str]]:
     """
-    Return each flag that a rule sets, in force or not, with the text of its value; for a map, only the keys it sets.
+    Return each flag that a rule sets while in force, with the text of the value; for a map, only the keys that it sets.
     """
     if valid is None:
         return []
@@ -602,7 +602,7 @@ def show_value(flag: Flag[Any], value: Any) -> str:
 
 def _print(flag: Flag[Any], value: Any) -> str:
     """
-    Return a value as text; for models this runs the program's code, which can raise.
+    Return a value as text; for models this runs the program's code, which may raise.
     """
     return _guarded(flag, lambda: pipeline_of(flag).kind.format(value))
 
@@ -613,13 +613,13 @@ def _guarded(flag: Flag[Any], function: Callable[[], str]) -> str:
     """
     try:
         text: object = function()
-    except BaseException as error:  # the program's code can raise any type
+    except BaseException as error:  # the program's code may raise any type
         if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
             raise  # from a signal, not from printing the value
         what = type(error).__name__
     else:
         if isinstance(text, str):
-            return str.__str__(text)  # a plain str: a subclass can run any code when it is joined or compared
+            return str.__str__(text)  # a plain str: a subclass may run any code when it is joined or compared
         what = f"{type(text).__name__} instead of a text"
     # The log does not contain the message of the exception, which may quote a secret.
     logger.error("flag %r: cannot print it on the page: %s", flag.name, what)
@@ -639,7 +639,7 @@ def _other(given: object) -> str:
     """
     try:
         return str.__str__(str(given))
-    except Exception:  # the program's code can raise any type
+    except Exception:  # the program's code may raise any type
         return UNPRINTABLE
 
 

@@ -99,7 +99,7 @@ class Ofrep(ForkFollower):
         updater: The updater of the flags; None if there is none.
         origins: The origins whose pages may read the answers.
         read_authorize: The function that decides who may read; None to allow every caller.
-        max_streams: How many event streams can be open; 0 if the server cannot hold streams open.
+        max_streams: How many event streams may be open; 0 if the server cannot hold streams open.
         pass_on: A function that re-raises an exception if it is meant for the program that hosts the app.
 
     Raises:
@@ -330,7 +330,7 @@ def _portable(evaluation: Evaluation) -> object:
         return json_values.freeze(pipeline_of(flag).kind.portable(evaluation.value))
     except (Problem, NotJSON):
         return None
-    except BaseException as error:  # the program's code can raise any type
+    except BaseException as error:  # the program's code may raise any type
         if is_interrupt(error):
             raise
         # The log does not contain the message of the exception, which may quote a secret.

@@ -1,5 +1,5 @@
 """
-Setting a flag over HTTP: who may set flags, what a request can contain, and how the change is recorded.
+Setting a flag over HTTP: who may set flags, what a request may contain, and how the change is recorded.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def identify(
     if who is None:
         return None
     if isinstance(who, str) and who:
-        return str.__str__(who)  # a plain str: a subclass can run any code when it is printed
+        return str.__str__(who)  # a plain str: a subclass may run any code when it is printed
     # `is_unawaited` also closes a coroutine, because nothing awaits it.
     what = "an awaitable" if is_unawaited(who) else "an empty text" if isinstance(who, str) else type(who).__name__
     logger.error("%s should return a name or None, not %s; the request was refused", option, what)

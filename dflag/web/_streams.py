@@ -30,7 +30,7 @@ _RETRY_MILLISECONDS: Final = 2_000
 
 class Subscription:
     """
-    The events of one stream. It is added to the open streams only by `on_wake`, as a request can end before its answer.
+    The events of one stream. It is added to the open streams only by `on_wake`, as a request may end before its answer.
 
     Thread safety: `close` and `wake` from any thread; the other methods from one thread at a time.
     """
@@ -70,7 +70,7 @@ class Subscription:
         was_due, self._is_due = self._is_due, False
         snapshot = self._streams.snapshot()
         if self._snapshot is None:
-            # The client would miss a change between now and the bulk answer that named this stream. So the first event
+            # The client would miss a change between the bulk answer that named this stream and now. So the first event
             # tells it to fetch again, unless it reconnects and has already seen the event of the current snapshot.
             is_current = self._last_event_id == _token(snapshot)
             sent = f"retry: {_RETRY_MILLISECONDS}\n".encode() + (b":\n\n" if is_current else _event(snapshot))
@@ -99,7 +99,7 @@ class Streams:
     Args:
         registry: The flags.
         find: A function that returns the flag of a name if OFREP shows it, else None.
-        limit: How many streams can be open.
+        limit: How many streams may be open.
 
     Thread safety: any thread.
     """
@@ -109,7 +109,7 @@ class Streams:
         self._find: Final = find
         self._limit: Final = limit
         self._open: frozenset[Subscription] = frozenset()
-        # Streams that are not open yet count too, because all clients can reconnect at once. The set is weak, so that a
+        # Streams that are not open yet count too, because all clients may reconnect at once. The set is weak, so that a
         # stream whose request ends early gives its place back.
         self._places: WeakSet[Subscription] = WeakSet()
 

@@ -68,7 +68,7 @@ def read_body(environ: WSGIEnvironment, limit_bytes: int) -> bytes | None:
         if length > limit_bytes:
             return None
         body = _read(environ["wsgi.input"], length)
-        return body if len(body) == length else b""  # the client has gone: a part of a body can look complete
+        return body if len(body) == length else b""  # the client has gone: a part of a body may look complete
     if not environ.get("wsgi.input_terminated"):
         return b""  # without a length, a read might wait for ever
     body = _read(environ["wsgi.input"], limit_bytes + 1)
