@@ -47,7 +47,7 @@ def override(
         7
 
     Args:
-        target: A mapping of flags to values; the flags can belong to any registries, or be bound to none yet. Or a
+        target: A mapping of flags to values; the flags may belong to any registries, or to none yet. Or a
             registry, for values by name. Or a `dflag.Flags` class, for values by attribute or name.
         values: If *target* is a registry or a class: values by name.
         **more: The same as *values*, for names that can be written as keywords.
@@ -69,7 +69,7 @@ def isolated(registry: RegistryLike) -> Block:
     Use it for a module-level registry, which outlives a test. It restores layers, callbacks, validators and the freeze.
     The time limits of overrides keep running inside the block. Flags that are declared inside stay declared, but lose
     the values that were set for them. An updater that was started inside is stopped. An updater that ran before keeps
-    running and applies the current content of its sources.
+    running, and then applies the current content of its sources.
 
         >>> import dflag
         >>> flags = dflag.FlagRegistry()
@@ -82,7 +82,7 @@ def isolated(registry: RegistryLike) -> Block:
         (50, 'default')
 
     Args:
-        registry: The flags.
+        registry: The registry, or a `dflag.Flags` class.
 
     Raises:
         TypeError: *registry* is neither a registry nor a `dflag.Flags` class, or the decorated object is a class or a

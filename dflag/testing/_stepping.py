@@ -39,7 +39,7 @@ class SteppedUpdater:
         50
 
     Args:
-        registry: The flags.
+        registry: The registry, or a `dflag.Flags` class.
         values: The first set of values; None for an empty set.
         name: The name of the source.
         **options: The options of `Updater`.

@@ -59,7 +59,7 @@ def texts(flag: Flag[Any]) -> SearchStrategy[str]:
     """
     Return a strategy for the texts that ``flag.set_text`` accepts, in every notation of the flag's values.
 
-    A source can hold the same texts, except for a bytes flag: here its texts are base64. Needs Hypothesis.
+    A source may hold the same texts, except for a bytes flag, whose texts are base64 here. Needs Hypothesis.
 
     Raises:
         ModuleNotFoundError: Hypothesis is not installed.

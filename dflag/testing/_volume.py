@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _FILE_MODE: Final = 0o644
 _SET: Final = re.compile(r"\.\.(?!data\Z|data_tmp\Z)[^/\0]+")
-"""The names that a set's directory can have: the kubelet puts it next to the link and begins its name with two dots."""
+"""The names that a set's directory may have: the kubelet puts it next to the link and begins its name with two dots."""
 
 _PUBLISHED: Final = "rename ..data_tmp"
 """The step that puts a new set in place; a write that changes nothing does not have this step."""
@@ -74,7 +74,7 @@ class ConfigMapVolume:
         Publish *values* as the complete set.
 
         Args:
-            values: A mapping of file names to contents. A name can contain directories (``"tls/crt"``), as in the
+            values: A mapping of file names to contents. A name may contain directories (``"tls/crt"``), as in the
                 ``items`` of a volume.
 
         Returns:
@@ -258,7 +258,7 @@ class ConfigMapVolume:
     def _link(self, contents: Mapping[str, bytes]) -> Iterator[str]:
         for name in sorted({path.split("/")[0] for path in contents}):
             link = self.path / name
-            # The link can exist although it dangles.
+            # The link may exist and dangle.
             if not os.path.lexists(link):
                 link.symlink_to(f"..data/{name}")
                 yield f"link {name}"
