@@ -135,7 +135,8 @@ class Watched(ForkFollower):
 
     def succeeds(self, other: Watched) -> bool:
         """
-        Return whether this continues *other*: the same registry, whose updater is the same or stopped. Take its counts.
+        Return whether this continues *other*: the same registry with the same or a stopped updater. If so, take its
+        counts.
         """
         fed_by = other.updater
         if other.registry is not self.registry or fed_by is None:
@@ -232,7 +233,7 @@ class Watched(ForkFollower):
 
 def encodable(text: str) -> str:
     """
-    Escape what UTF-8 cannot encode: with a surrogate, from a path that is not UTF-8, exporters refuse all metrics.
+    Escape what UTF-8 cannot encode, as in a path that is not UTF-8. Otherwise exporters would refuse all metrics.
     """
     return text.encode(errors="backslashreplace").decode()
 
@@ -248,7 +249,7 @@ def _measure_status(status: Status, put: Callable[..., None]) -> None:
         put("dflag_last_success_timestamp_seconds", now - status.seconds_since_success)
     put("dflag_unknown_names", len(status.unknown))
     put("dflag_pending_restart_flags", len(status.pending_restart))
-    # By flag, whose number is limited. The number of keys of a map is not, because a source can hold any.
+    # By flag, whose number is limited. The number of keys of a map is not, because a source may hold any.
     refused = [error.flag_name for error in status.rejected.values()]
     for flag_name in set(refused):
         put("dflag_rejected_values", refused.count(flag_name), flag_name)

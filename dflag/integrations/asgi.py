@@ -69,8 +69,8 @@ class PinMiddleware:
         updater: The updater to initialize and start when the server starts the app, before the app's own startup, and
             to stop after the app's shutdown. An updater that already runs is only stopped. None leaves the lifespan to
             the app.
-        websockets: Whether WebSocket connections are pinned too. With False they see live values, even if they stay
-            open for hours.
+        websockets: Whether WebSocket connections are pinned too. With False they see live values, which suits
+            connections that stay open for hours.
         revision_header: Whether responses have the number of their revision in the header ``X-Config-Revision``.
 
     Raises:

@@ -104,7 +104,7 @@ class AioPinInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # as
 
 def _wrapped(handler: Any, pinned: Callable[[Behavior, bool], Behavior]) -> Any:
     """
-    Return a copy of a handler whose behavior is pinned; None for None.
+    Return a copy of a handler with its behavior pinned; None for None.
     """
     if handler is None:
         return None

@@ -130,8 +130,8 @@ class _Keyed:
 
     Attributes:
         by: The name of the attribute that holds the key.
-        match: A function that returns the `KeyedValue` that gives a key its value; None if there is none.
-        answers: The latest details for each `KeyedValue`, and under None those for all other keys.
+        match: A function that returns the `KeyedValue` that gives a key its value, or None if no rule gives one.
+        answers: The details for each `KeyedValue`, and under None those for all other keys; at most `_MOST_ANSWERS`.
     """
 
     __slots__ = ("answers", "by", "match")

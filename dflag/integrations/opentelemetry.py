@@ -189,7 +189,7 @@ def _emitter(logger: Logger, registry: FlagRegistry, flag: Flag[Any], max_value_
     """
     Return a listener that emits an event. A length of None leaves the value out.
 
-    The listener does not keep the registry alive: `_emitting` holds listeners only while their registry lives.
+    The listener does not refer to the registry. Otherwise `_emitting` would keep the registry alive.
     """
     store, set_id = store_of_registry(registry), encodable(registry.name)
 

@@ -185,7 +185,7 @@ class _SharedFiles:
         """
         Write this process's metrics to its file and return them. A failure is logged once; the next call tries again.
         """
-        values = self._measure()  # not under the lock: a fork may take a registry's lock before it
+        values = self._measure()  # not under the lock: a fork may hold a registry's lock and wait for this one
         try:
             rows = [[name, labels, value] for name, by_labels in values.items() for labels, value in by_labels.items()]
             self._replace(json.dumps(rows))

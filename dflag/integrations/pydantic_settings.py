@@ -224,7 +224,7 @@ class DflagSettingsSource(PydanticBaseSettingsSource):
 
     def _may_quote_secret(self, message: str) -> bool:
         """
-        Return whether a message quotes or might quote a secret value. The validator of another field can quote one.
+        Return whether a message quotes or might quote a secret value. The validator of another field may quote one.
         """
         secrets = [value for key, value in self._values.items() if self._origin.is_secret(key)]
         return may_quote([message], (form for value in secrets for form in _forms(value)))
@@ -341,7 +341,8 @@ class Reloading(Generic[S]):
         If the class refuses the values, the last good instance stays. The error is logged once, and `problem` holds it
         while it lasts. For fields of secret flags and sources, both have only the names and the types of the errors.
         For any other exception of the class's code, both have only the type and the line. Each call compares the
-        revision of a registry; a path is checked once a second. A validator of the class gets the instance in force.
+        revision of a registry; a path is checked at most once a second. A validator of the class gets the instance in
+        force.
         """
         if self._has_changed():
             settle()
