@@ -57,7 +57,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
     # No delay is needed here: the kubelet publishes by renaming one link, and dflag follows that link once per read. So
-    # it reads either the old file or the new one. A file that is written in place can be half written; dflag reads such
+    # it reads either the old file or the new one. A file that is written in place may be half written; dflag reads such
     # a file after it has stayed unchanged for a while.
     try:
         updater = dflag.Updater.setup(flags, config.get())

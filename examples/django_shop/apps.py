@@ -17,5 +17,5 @@ class ShopConfig(AppConfig):
     name = "django_shop"
 
     def ready(self) -> None:
-        """Register the flags once Django is set up."""
+        """Register the flags; Django calls this during its setup."""
         register(Settings, updater())

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
     from gunicorn.workers.base import Worker
 
-# Any worker can answer a scrape, and answers for all workers through files in this directory. The directory must be new
+# Any worker may answer a scrape, and answers for all workers through files in this directory. The directory must be new
 # at each start, and must be set before prometheus_client is imported.
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="shop-metrics-")
 

@@ -50,7 +50,7 @@ HEALTH = grpc.method_handlers_generic_handler(
 def serving() -> Iterator[int]:
     """Serve calls until the end of the block, and yield the port."""
     with ThreadPoolExecutor(Settings.threads.get()) as pool:
-        # This interceptor must be the first, so that the pin also covers the other interceptors.
+        # This interceptor must be the first, so that the handlers of the other interceptors are pinned too.
         server = grpc.server(pool, interceptors=[PinInterceptor(Settings, revision_header=True)])
         server.add_generic_rpc_handlers((SHOP, HEALTH))
         port = server.add_insecure_port(f"{Settings.address.get()}:{Settings.port.get()}")

@@ -8,7 +8,7 @@ import dflag
 
 
 class Settings(dflag.Flags, registry=dflag.FlagRegistry("invoice_job")):
-    """Static flags, set for each run, and dynamic flags, which operators can also change during a run."""
+    """Static flags, set for each run, and dynamic flags, which operators may also change during a run."""
 
     config = dflag.string("/etc/invoices", "Volume to follow")
     orders = dflag.string("orders.csv", "CSV file of customers and amounts")
