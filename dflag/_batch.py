@@ -332,11 +332,11 @@ def _resolve(
         if deviating != state.deviating:
             state = state._replace(deviating=deviating)
         return _batch(parsed, state, edits)
-    from dflag._rule_layers import place_on, resolve, try_rules  # already imported by an updater
+    from dflag._rule_layers import overlay_on, resolve, try_rules  # already imported by an updater
 
     rules = try_rules(store, state.rules, base.rules, parsed.name, state.plain.entries, plan)
     rules = resolve(rules, base.rules, context, excluded)
-    rules = place_on(rules, state.plain.entries, base.rules, parsed.name)
+    rules = overlay_on(rules, state.plain.entries, base.rules, parsed.name)
     if state is base and rules.is_like(base.rules):
         return Batch(parsed)
     ruled = {store.flags[name] for name in (*base.rules.entries, *rules.entries)}

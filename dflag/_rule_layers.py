@@ -578,7 +578,7 @@ def _refused_together(errors: Mapping[ValidRule, FlagValueError], base: RuleSet)
     return {key: base.refused_together[key] if valid in known else error for key, valid, error in keyed}
 
 
-def place_on(rules: RuleSet, plain: Mapping[str, Entry | None], base: RuleSet, source: str) -> RuleSet:
+def overlay_on(rules: RuleSet, plain: Mapping[str, Entry | None], base: RuleSet, source: str) -> RuleSet:
     """
     Put the values that the rules in force set on top of the plain values of their source; a later rule wins.
 

@@ -16,6 +16,7 @@ from dflag._batch import declared_since, keys_of, parse, resolve_all, without_so
 from dflag._cells import Cell, set_value, value_of
 from dflag._flags import layers_of
 from dflag._layers import COMMAND_LINE, ENVIRONMENT, OVERRIDE, OWN_LAYERS, RULES_KEYS
+from dflag._short_waits import yield_interpreter
 from dflag._snapshot import as_of
 from dflag._source_reports import SourceReports
 from dflag._source_state import (
@@ -28,7 +29,6 @@ from dflag._source_state import (
     outcome_of_commit,
     outcome_without_commit,
 )
-from dflag._switching import yield_interpreter
 from dflag._transaction import Transaction, same, winner
 from dflag.errors import DefinitionError, RegistryValidationError, drop_frames, unknown_keys
 
@@ -366,7 +366,7 @@ class SourceLayers:
         """
         token = self._store.token
         batches = self._parse(readings, options, fresh)
-        good = [batch for batch in batches if batch.is_new and not (atomic and batch.is_bad)]
+        good = [batch for batch in batches if batch.is_new and not (atomic and batch.has_rejected)]
         errors: dict[str, RegistryValidationError] = {}
         outcomes: dict[str, Outcome] | None = {}
         try:
@@ -442,7 +442,7 @@ class SourceLayers:
         if options.background:
             yield_interpreter()  # the readers of the new values go first: the rest of this method can wait
         self._store.report(transaction, [*edits, *keyed])
-        return {batch.name: self._settle(*each) for batch, each in zip(batches, cells, strict=True)}
+        return {batch.name: self._finish(*each) for batch, each in zip(batches, cells, strict=True)}
 
     def _cells_after(
         self,
@@ -467,7 +467,7 @@ class SourceLayers:
             cells.append((cell, made))
         return cells
 
-    def _settle(self, cell: Cell, made: Deferred[tuple[Outcome, SourceState]]) -> Outcome:
+    def _finish(self, cell: Cell, made: Deferred[tuple[Outcome, SourceState]]) -> Outcome:
         """
         Compute the outcome of a commit, and put the computed state into the cell, so that its readers need no call.
         """

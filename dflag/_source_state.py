@@ -243,7 +243,7 @@ class Batch:
         self.restated: Final = restated
 
     @property
-    def is_bad(self) -> bool:
+    def has_rejected(self) -> bool:
         """
         Whether any of the values is refused.
         """

@@ -21,9 +21,9 @@ from dflag._pipeline import check_plain_function
 from dflag._read_gate import ReadGate
 from dflag._registry import registry_of, sources_of, store_of_registry
 from dflag._rule_follower import RuleFollower
+from dflag._short_waits import short_waits
 from dflag._source_state import ApplyOptions
 from dflag._status import State, Status
-from dflag._switching import short_waits
 from dflag._updater_thread import Session
 from dflag._uwsgi import call_after_forks
 from dflag.errors import (

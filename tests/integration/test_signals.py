@@ -24,8 +24,8 @@ import pytest
 import dflag
 from dflag import _registry
 from dflag._registry import store_of_registry
+from dflag._short_waits import short_waits
 from dflag._source_layers import SourceLayers
-from dflag._switching import short_waits
 from dflag.sources import MemorySource
 
 from ._children import Child

@@ -43,7 +43,7 @@ def test_a_bad_value_keeps_the_last_good_one_and_a_key_that_is_gone_does_not(fla
     assert list(batch.state.rejected) == ["rate"]
     assert batch.state.entries["rate"].value == 2
     assert "burst" not in batch.state.entries
-    assert batch.is_bad
+    assert batch.has_rejected
     assert (burst, "file", None) not in batch.edits  # nothing was committed, so no layer holds anything
 
 
@@ -51,7 +51,7 @@ def test_unknown_keys_are_listed_and_not_bad(flags: dflag.FlagRegistry) -> None:
     """Unknown keys are listed in the state, have no edits, and do not make the batch bad."""
     batch = parse(flags, {"rat": "2"})
     assert (batch.state.unknown, batch.edits) == (frozenset({"rat"}), [])
-    assert not batch.is_bad
+    assert not batch.has_rejected
 
 
 def test_a_key_of_the_systems_own_that_goes_is_no_news(flags: dflag.FlagRegistry) -> None:

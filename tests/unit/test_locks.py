@@ -17,7 +17,7 @@ import pydantic
 import pytest
 
 import dflag
-from dflag import _faults, _fork, _switching
+from dflag import _faults, _fork, _short_waits
 from dflag.sources import Source
 from dflag.testing import isolated
 
@@ -116,7 +116,7 @@ def _guard(monkeypatch: pytest.MonkeyPatch) -> Guard:
         real = getattr(threading, name)
         monkeypatch.setattr(threading, name, lambda real=real: Spy(real()) if _is_ours() else real())
     monkeypatch.setattr(_fork, "_forking", Spy(_fork._forking))
-    monkeypatch.setattr(_switching.short_waits, "_lock", Spy(_switching.short_waits._lock))
+    monkeypatch.setattr(_short_waits.short_waits, "_lock", Spy(_short_waits.short_waits._lock))
 
     def show(*_: object, **__: object) -> None:
         guard.check("warning")

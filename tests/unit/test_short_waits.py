@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import dflag
-from dflag._switching import short_waits
+from dflag._short_waits import short_waits
 from dflag.errors import SourceError
 from dflag.sources import MemorySource
 
