@@ -224,8 +224,8 @@ def _keeps_its_meaning(event: Any) -> bool:
     """
     Return whether a node means the same when it is cut out as it is written.
 
-    A document marker in a literal block would become text, because the block stays indented. A scalar with quotes or
-    folding is written differently from its value. An anchor may be on a line of its own.
+    A document marker in a literal block would become text, because the block stays indented when it is cut out. A
+    scalar with quotes or folding is written differently from its value. An anchor may be on a line of its own.
     """
     if not isinstance(event, yaml.ScalarEvent):
         return True

@@ -17,7 +17,7 @@ T = TypeVar("T")
 V = TypeVar("V")
 
 _MAX_ALIASED: Final = 2**20
-"""How much `EventReader.weight` aliases may add to a text. Without a limit, a few lines could stand for gigabytes."""
+"""How much aliases may add to `EventReader.weight`. Without a limit, a few lines could stand for gigabytes."""
 
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The parser in C, if PyYAML was built with it. It is ten times as fast, and gives the same events."""
@@ -131,7 +131,7 @@ class EventReader(Generic[V]):
 
     def tagged(self, event: Any) -> None:
         """
-        Refuse a node because of its tag. This class accepts all tags.
+        Raise `NotJSON` if the reader does not accept the tag of a node. This class accepts all tags.
         """
 
     def scalar(self, event: Any) -> V:

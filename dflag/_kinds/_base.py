@@ -120,7 +120,7 @@ class Kind(Generic[T]):
 
     def format(self, value: T) -> str:
         """
-        Return a text for people, as the Go library prints it. It parses to an equal value, unless it `hides` a part.
+        Return a text for people, as the Go library prints it. It parses to an equal value, unless a part is hidden.
         """
         raise NotImplementedError
 
@@ -224,7 +224,7 @@ class Kind(Generic[T]):
 
     def reads_json(self, text: str) -> bool:  # noqa: ARG002 - for kinds with several ways to write a value
         """
-        Return whether a text is read as JSON. If it is, the fault is at the place where the text stops being JSON.
+        Return whether a text is read as JSON. If it is, a fault is at the place where the text stops being JSON.
         """
         return self.is_json
 

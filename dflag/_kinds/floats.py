@@ -68,7 +68,7 @@ class FloatKind(Kind[float]):
 
     def format(self, value: float) -> str:
         """
-        Return the text of Go's ``%v``: the fewest digits that parse to *value*, an exponent below 1e-4 and from 1e6.
+        Return Go's ``%v`` of *value*: the fewest digits that parse to it, with an exponent below 1e-4 and from 1e6.
         """
         if math.isinf(value):
             return "+Inf" if value > 0 else "-Inf"

@@ -93,7 +93,7 @@ class ApiError(Exception):
     Attributes:
         code: The HTTP status, or 0 if there was none.
         retry_after: How many seconds the server asks its clients to wait, or None.
-        unreachable: Whether the server may only be down, as opposed to a wrong configuration.
+        unreachable: Whether the server may just be down, as opposed to a wrong configuration.
         absent: Whether the answer means that the object cannot exist.
     """
 

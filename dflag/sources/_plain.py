@@ -89,7 +89,8 @@ class PlainFiles:
         """
         Return a number that changes with the files of the directory at *path*.
 
-        It scans on request, and otherwise so rarely that scans take a thousandth of a processor, or once a minute.
+        It scans on request, and otherwise so rarely that scans take a thousandth of a processor, but at least once a
+        minute.
 
         Raises:
             OSError: The directory cannot be listed.

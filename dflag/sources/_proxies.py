@@ -11,7 +11,7 @@ import urllib.request
 
 def find(server: str) -> tuple[str, str] | None:
     """
-    Return the URL of the proxy for a server and the variable that names it, or None if the server needs no proxy.
+    Return the URL of the proxy for a server and the variable that names it, or None for a direct connection.
     """
     parts = urllib.parse.urlsplit(server)
     proxies = urllib.request.getproxies_environment()
