@@ -237,6 +237,27 @@ def test_all_flags_at_once(app: Any) -> None:
     assert "eventStreams" not in answer.json  # a WSGI server can hold no stream open
 
 
+def test_all_flags_are_of_one_revision() -> None:
+    """The bulk answer has the values of one revision, although a flag changes while the answer is made."""
+    flags = dflag.FlagRegistry()
+    asked: list[int] = []
+
+    def write(value: tuple[int]) -> str:
+        if asked:
+            last.set(2)
+        return str(value[0])
+
+    flags.dyn_custom("first", (1,), parse=lambda text: (int(text),), format=write)
+    last = flags.dyn_int("last", 1)
+    app = make_wsgi_app(flags, ofrep=True)
+    before = flags.snapshot().revision
+    asked.append(1)
+    answer = post(app, BULK).json
+    assert last.get() == 2
+    assert [row["value"] for row in answer["flags"]] == ["1", 1]
+    assert {row["metadata"]["revision"] for row in answer["flags"]} == {answer["metadata"]["revision"]} == {before}
+
+
 def test_an_answer_that_did_not_change(flags: dflag.FlagRegistry, app: Any) -> None:
     """A request with the entity tag gives 304 and no body, unless the key differs or a commit has changed a flag."""
     first = post(app, BULK)
@@ -314,9 +335,10 @@ def test_no_body_is_a_fault_of_the_server(body: bytes, name: str) -> None:
 
 
 def test_readers_are_authorized(flags: dflag.FlagRegistry) -> None:
-    """A request that `read_authorize` refuses by its headers, or for which it raises, is answered with 401."""
+    """A request that `read_authorize` refuses, or for which it raises, gets 401; the page does not call it."""
     app = make_wsgi_app(flags, ofrep=True, read_authorize=bearer_token("s3cr3t", "web"))
     assert post(app, BULK).status == 401
+    assert post(app, "/", method="GET").status == 200
     assert post(app, f"{BULK}/int", authorization="Bearer wrong").status == 401
     assert post(app, f"{BULK}/int", authorization="Bearer s3cr3t").json["value"] == 7
 
