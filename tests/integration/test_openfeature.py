@@ -653,7 +653,7 @@ def test_rules_of_one_name_in_two_sources_are_told_apart(flags: dflag.FlagRegist
 
 
 def test_a_source_that_is_refused_whole_is_an_error(flags: dflag.FlagRegistry) -> None:
-    """A revision that a registry validator refuses emits ERROR, and the next good revision emits READY."""
+    """The provider emits and has ERROR after a set that a registry validator refuses, and READY after a good one."""
     flags.dyn_int("rate", 50)
 
     @flags.validator
@@ -664,19 +664,22 @@ def test_a_source_that_is_refused_whole_is_an_error(flags: dflag.FlagRegistry) -
     source = MemorySource({"rate": "60"})
     with dflag.Updater(flags, source, resync_seconds=3_600) as updater:
         api.set_provider_and_wait(DflagProvider(flags, updater))
+        client = api.get_client()
         events = Events()
-        events.listen(api.get_client())
+        events.listen(client)
         events.expect(ProviderEvent.PROVIDER_READY)
         source.update({"rate": "600"})
         updater.refresh()
         details = events.expect(ProviderEvent.PROVIDER_ERROR)
         assert (details.error_code, details.message) == (ErrorCode.GENERAL, "refused whole: memory")
+        assert client.get_provider_status() is ProviderStatus.ERROR
         source.update({"rate": "70"})
         updater.refresh()
         assert {events.next()[0], events.next()[0]} == {
             ProviderEvent.PROVIDER_CONFIGURATION_CHANGED,
             ProviderEvent.PROVIDER_READY,
         }
+        assert client.get_provider_status() is ProviderStatus.READY
 
 
 def test_nothing_is_emitted_after_the_shutdown(flags: dflag.FlagRegistry) -> None:
