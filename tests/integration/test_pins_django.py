@@ -29,6 +29,7 @@ from django.core.management import CommandError, call_command
 from django.http import FileResponse, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.test import AsyncClient, Client, RequestFactory, override_settings
 from django.urls import include, path, re_path
+from django.utils.decorators import async_only_middleware
 
 import dflag
 from dflag._snapshot import open_pins
@@ -59,7 +60,7 @@ def _set_up() -> Iterator[None]:
     shop.flags = shop.pair.flags
     shop.urlpatterns = [*_patterns(), path("flags/", include("dflag.integrations.django.urls"))]
     shop.urlpatterns += [re_path("^staff/(?P<path>.*)$", _for_staff)]
-    shop.inside, shop.outside = _inside, _outside
+    shop.inside, shop.outside, shop.inside_on_the_loop = _inside, _outside, _inside_on_the_loop
     shop.authorize = bearer_token("t0ken", "operator")
     settings.configure(
         ROOT_URLCONF=MODULE,
@@ -180,6 +181,21 @@ def _inside(get_response: Any) -> Any:
     return middleware
 
 
+@async_only_middleware  # type: ignore[untyped-decorator]  # Django has no types
+def _inside_on_the_loop(get_response: Any) -> Any:
+    """
+    Return an asynchronous middleware that checks that it sees one revision before and after the view.
+    """
+
+    async def middleware(request: Any) -> Any:
+        before = shop.pair.one.get()
+        response = await get_response(request)
+        assert shop.pair.two.get() == before
+        return response
+
+    return middleware
+
+
 def _outside(get_response: Any) -> Any:
     """
     Return a synchronous middleware that checks that it sees the newest revision after the request.
@@ -208,11 +224,17 @@ def test_a_swap_is_seen_by_the_next_request(pair: Pair, view: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "middleware", [MIDDLEWARE, [*MIDDLEWARE, f"{MODULE}.inside"], [f"{MODULE}.outside", *MIDDLEWARE]]
+    "middleware",
+    [
+        MIDDLEWARE,
+        [*MIDDLEWARE, f"{MODULE}.inside"],
+        [*MIDDLEWARE, f"{MODULE}.inside_on_the_loop"],
+        [f"{MODULE}.outside", *MIDDLEWARE],
+    ],
 )
 @pytest.mark.parametrize("view", [function, coroutine, streamed_by_a_coroutine])
 def test_a_swap_is_seen_by_the_next_asynchronous_request(pair: Pair, view: Any, middleware: list[str]) -> None:
-    """Under ASGI, a request keeps its revision if another is committed, also with a synchronous view or middleware."""
+    """Under ASGI, a request keeps its revision if another is committed, with views and middlewares of both kinds."""
 
     async def main() -> None:
         client = AsyncClient()
@@ -360,12 +382,24 @@ def test_a_wrong_setting(pair: Pair, setting: Any, message: str) -> None:
 
 
 def test_a_callable_makes_the_registry_once(pair: Pair) -> None:
-    """If REGISTRY is a callable, the page and the updater use the same registry."""
-    shop.make = lambda: Pair().flags
+    """If REGISTRY is a callable, the page, the updater and the middleware use one registry, which is made once."""
+    made: list[Pair] = []
+
+    def make() -> dflag.FlagRegistry:
+        made.append(Pair())
+        return made[-1].flags
+
+    def view(_request: Any) -> JsonResponse:
+        made[0].swap()
+        return JsonResponse(made[0].one.get(), safe=False)
+
+    shop.make = make
     with override_settings(DFLAG={"REGISTRY": f"{MODULE}:make", "SOURCE": MemorySource({"one": "5"})}):
         integration.start()
         assert Client().get("/flags/?name=one").json()["flags"][0]["current_value"] == "5"
+        assert json.loads(integration.PinMiddleware(view)(RequestFactory().get("/")).content) == 5
         integration.stop()
+    assert len(made) == 1
 
 
 def test_a_class_of_flags(pair: Pair) -> None:
