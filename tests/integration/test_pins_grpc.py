@@ -444,8 +444,8 @@ def test_a_cancelled_call_of_an_event_loop_unpins(pair: Pair, kind: str) -> None
 def test_the_trailing_metadata_say_the_revision(pair: Pair, kind: str) -> None:
     """With revision_header=True trailing metadata have the revision, on threads and on a loop; False leaves it out."""
 
-    def said(call: Any) -> str | None:
-        return dict(call.trailing_metadata() or ()).get("x-config-revision")
+    def said(metadata: Any) -> str | None:
+        return dict(metadata or ()).get("x-config-revision")
 
     def arguments() -> Any:
         return iter([b""]) if kind.startswith("stream") else b""
@@ -458,19 +458,20 @@ def test_the_trailing_metadata_say_the_revision(pair: Pair, kind: str) -> None:
                 list(call)
             else:
                 _, call = method(channel, kind).with_call(arguments(), timeout=DEADLINE_SECONDS)
-            assert said(call) == (str(revision) if switch else None)
+            assert said(call.trailing_metadata()) == (str(revision) if switch else None)
 
-    async def main() -> None:
-        async with aio_served(pair, aio_swapping(pair), revision_header=True) as channel:
+    async def main(switch: bool) -> None:
+        async with aio_served(pair, aio_swapping(pair), revision_header=switch) as channel:
             revision = pair.flags.snapshot().revision
             call = method(channel, kind)(arguments(), timeout=DEADLINE_SECONDS)
             if kind.endswith("stream"):
                 assert [each async for each in call]
             else:
                 await call
-            assert dict(await call.trailing_metadata())["x-config-revision"] == str(revision)
+            assert said(await call.trailing_metadata()) == (str(revision) if switch else None)
 
-    asyncio.run(main())
+    for switch in (True, False):
+        asyncio.run(main(switch))
 
 
 @pytest.mark.parametrize("name", ["unary_unary_on_a_thread", "unary_stream_on_a_thread", "unary_unary_setting"])
