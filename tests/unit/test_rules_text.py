@@ -209,6 +209,20 @@ class TestContent:
         """Rules that differ in any part have different contents."""
         assert good(f"- {{{STAGED}, set: {{x: 1}}}}").content != good(f"- {{{change}}}").content
 
+    @pytest.mark.parametrize(
+        "parts",
+        [
+            ("by: tenant", "by: zone", "by: tenant, is: [a]", "by: tenant, is: [b]"),
+            ("by: tenant", "by: tenant, share: 10%", "by: tenant, share: 20%"),
+            ("steps: [10%], every: 30m", "steps: [20%], every: 30m", "steps: [10%], every: 31m"),
+            ("until: 2026-11-28T10:00:00Z", "until: 2026-11-28T10:00:01Z"),
+        ],
+    )
+    def test_tells_keys_shares_steps_and_ends_apart(self, parts: tuple[str, ...]) -> None:
+        """Rules that differ only in their keys, shares, steps or ends have different contents."""
+        start = "" if "by" in parts[0] else "from: 2026-11-28T08:00:00Z, "
+        assert len({good(f"- {{name: a, {start}{part}, set: {{x: 1}}}}").content for part in parts}) == len(parts)
+
     def test_is_small(self) -> None:
         """The content of a rule with 1,000 keys has fewer than 100 characters, because a process may remember it."""
         many = ", ".join(f"tenant-{number}" for number in range(1000))
