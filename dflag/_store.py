@@ -544,7 +544,7 @@ class Store:
         calls += [(setattr, self._number, VALUE, number), (setattr, self._snapshot, VALUE, snapshot)]
         for flag, _, new, _, _ in transaction.differences:
             calls.append((setattr, flag, VALUE, new))
-        for flag, value in transaction.adopted:
+        for flag, value in transaction.equal_values:
             calls.append((setattr, flag, VALUE, value))
         for flag, tables in transaction.tables.items():
             calls.append((setattr, flag, TABLE, tables.table))

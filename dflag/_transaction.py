@@ -119,7 +119,7 @@ class Transaction:
         snapshot: The values after the commit. Registry validators check this snapshot, and the commit puts it in force.
         layers: The new layers of each edited flag.
         differences: The flags whose effective value changes.
-        adopted: The flags that get another object for the same value, such as -0.0 for 0.0.
+        equal_values: The flags that get another object for the same value, such as -0.0 for 0.0.
         timed: The flags that have an override with a time limit after the commit.
         records: The last differences, for the history; empty before the commit.
         replaced: The old layers of each edited flag.
@@ -130,9 +130,9 @@ class Transaction:
     """
 
     __slots__ = (
-        "adopted",
         "base",
         "differences",
+        "equal_values",
         "kept_alive",
         "layers",
         "records",
@@ -149,7 +149,7 @@ class Transaction:
         self.base: Final = base
         self.token: Final = Token(object())
         self.replaced, self.layers = _edit(base, edits)
-        self.differences, self.adopted = _compare(base, self.layers, reason)
+        self.differences, self.equal_values = _compare(base, self.layers, reason)
         has_keyed = tables_of(base.snapshot)  # most registries have no keyed flag
         self.tables: Final = _tables(base, self.layers, keyed) if has_keyed else {}
         self.snapshot: Final = self._snapshot_after()
@@ -160,7 +160,7 @@ class Transaction:
     def _snapshot_after(self) -> Snapshot:
         before = self.base.snapshot
         values = {**values_of(before)}
-        values.update(self.adopted)
+        values.update(self.equal_values)
         values.update({flag: new for flag, _, new, _, _ in self.differences})
         tables = tables_of(before)
         if self.tables:
@@ -226,7 +226,7 @@ def _compare(
     Return the flags whose value the new layers change, and the flags that get another object for the same value.
     """
     differences: list[Difference] = []
-    adopted = []
+    equal_values = []
     before, ranking, maps = values_of(base.snapshot), base.ranking, base.maps
     for flag, held in layers.items():
         value, origin = winner(flag, held, ranking, maps)
@@ -236,12 +236,12 @@ def _compare(
         # Most values are of these types. Calling the kind of each flag would take a tenth of initialize().
         if old == value if type(old) is type(value) and type(value) in _COMPARABLE else same(flag, old, value):
             # The two may print differently, as -0.0 and 0.0 do, and every process must show the same text.
-            adopted.append((flag, value))
+            equal_values.append((flag, value))
         else:
             entry = held.get(origin)
             why = reason or (entry.reason or entry.rule if entry else None)
             differences.append((flag, old, value, origin, why))
-    return differences, adopted
+    return differences, equal_values
 
 
 def _tables(

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 MAX_BYTES: Final = 16 * 1024 * 1024
 """The largest value. A ConfigMap holds 1 MiB in all, so a file near this size is not a flag."""
 
+REFUSED_RECHECK_SECONDS: Final = 30.0
+"""How soon an entry that the system refused is tried again. The end of the refusal may leave no trace."""
+
 _LONGEST_KEY: Final = 253
 _KEY: Final = re.compile(rf"[-_a-zA-Z0-9][-._a-zA-Z0-9]{{0,{_LONGEST_KEY - 1}}}")
 

@@ -63,7 +63,7 @@ class PathSource(Source):
         self._device: int | None = None  # the device of what was read last, if the read found it out
         self._known: tuple[int, bool] | None = None  # a device, and whether it is that of a Secret's volume
         self._again_at: float | None = None
-        self._turn = 0
+        self._rechecks = 0
         self._numbers_lie = False  # inode numbers differ at every look, as on some FUSE file systems
         self._must_settle = False  # whether the next read waits for files to settle
         self._target: str | None = None  # the target of the link that publishes, as of the last probe
@@ -128,13 +128,13 @@ class PathSource(Source):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._name!r})"
 
-    def _current_turn(self) -> int:
+    def _count_rechecks(self) -> int:
         """
-        Return a number for the token, which changes once a recheck is due.
+        Return how many rechecks were due so far. As a part of the token, the number makes a due recheck a new token.
         """
         if self._again_at is not None and time.monotonic() >= self._again_at:
-            self._turn += 1
-        return self._turn
+            self._rechecks += 1
+        return self._rechecks
 
     def _expect_swap(self) -> None:
         """

@@ -15,7 +15,7 @@ import time
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from dflag._raw import Unreadable
-from dflag.sources._entries import RefusedEntry, is_key, read_stable, refusal, unfit
+from dflag.sources._entries import REFUSED_RECHECK_SECONDS, RefusedEntry, is_key, read_stable, refusal, unfit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 Found: TypeAlias = os.stat_result | Unreadable
 Signature: TypeAlias = tuple[int, int, int, int, int]
-
-REFUSED_RECHECK_SECONDS: Final = 30.0
-"""How soon an entry that the system refused is tried again. The end of the refusal may leave no trace."""
 
 LONGEST_WAIT_SECONDS: Final = 2.0
 """How long a read may wait for files that have just changed, and how long the set of a new directory may settle."""

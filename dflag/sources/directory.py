@@ -24,9 +24,9 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from dflag.errors import SourceError
-from dflag.sources._entries import GONE, read_entries
+from dflag.sources._entries import GONE, REFUSED_RECHECK_SECONDS, read_entries
 from dflag.sources._path import ATTEMPTS, FAILED_RECHECK_SECONDS, PathSource, open_directory
-from dflag.sources._plain import REFUSED_RECHECK_SECONDS, PlainFiles
+from dflag.sources._plain import PlainFiles
 from dflag.sources._way import DATA, follow, read_link
 
 if TYPE_CHECKING:
@@ -122,11 +122,11 @@ class DirectorySource(PathSource):
 
         For a volume, the token holds the target of the link and the state of the set, which take two system calls.
         """
-        turn = self._current_turn()
+        rechecks = self._count_rechecks()
         if self._published is None and not self._is_plain:
             self._published = self._find_published()
         if self._published is None:
-            return self._probe_plain(turn)
+            return self._probe_plain(rechecks)
         link, place = self._published
         target = None
         try:
@@ -138,9 +138,9 @@ class DirectorySource(PathSource):
         try:
             status = os.stat(place)
         except OSError:
-            return self._probe_plain(turn)  # something else may be in its place by now
+            return self._probe_plain(rechecks)  # something else may be in its place by now
         # A published set does not change, unless somebody deletes it, empties it or makes it unreadable.
-        return target, self._identity(status), status.st_ctime_ns, turn
+        return target, self._identity(status), status.st_ctime_ns, rechecks
 
     def watch(self, wake: Wake) -> Watch:
         """
@@ -242,13 +242,13 @@ class DirectorySource(PathSource):
         way = _try_to_follow(self._path)
         return None if way is None or way.data is None else (way.data, self._path)
 
-    def _probe_plain(self, turn: int) -> object:
+    def _probe_plain(self, rechecks: int) -> object:
         text = read_link(self._data)
         try:
             way = follow(self._path)
-            return text, way, self._identity(os.stat(way.end)), self._plain.generation(way.end), turn
+            return text, way, self._identity(os.stat(way.end)), self._plain.generation(way.end), rechecks
         except OSError as error:
-            return text, error.errno, turn
+            return text, error.errno, rechecks
 
     def _explain(self, error: OSError) -> SourceError:
         if error.errno == errno.ENOENT:

@@ -17,9 +17,9 @@ from dflag._formats.base import NotJSON
 from dflag._layers import RULES_KEYS
 from dflag._raw import Unreadable
 from dflag.errors import SourceError
-from dflag.sources._entries import GONE, RefusedEntry, read_other, reason_of
+from dflag.sources._entries import GONE, REFUSED_RECHECK_SECONDS, RefusedEntry, read_other, reason_of
 from dflag.sources._path import ATTEMPTS, FAILED_RECHECK_SECONDS, PathSource, open_directory
-from dflag.sources._plain import REFUSED_RECHECK_SECONDS, PlainFiles
+from dflag.sources._plain import PlainFiles
 from dflag.sources._way import DATA, follow, read_link
 
 if TYPE_CHECKING:
@@ -105,12 +105,12 @@ class FileSource(PathSource):
         """
         Return a token of the volume's link target and the file's state: two system calls. Never raises.
         """
-        turn = self._current_turn()
+        rechecks = self._count_rechecks()
         target = self._await_swap(self._link, read_link(self._link))
         try:
-            return target, self._plain.signature(os.stat(self._path)), turn
+            return target, self._plain.signature(os.stat(self._path)), rechecks
         except OSError as error:
-            return target, error.errno, turn
+            return target, error.errno, rechecks
 
     def watch(self, wake: Wake) -> Watch:
         """
