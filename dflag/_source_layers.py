@@ -561,6 +561,7 @@ class SourceLayers:
         """
         cell, base = self._states.get(batch.name), batch.base
         results = base.results
+        # A source without values has a first revision without a commit; the results of a new updater have none yet.
         is_other_revision = outcome.in_force and results.last_applied is not outcome.revision
         is_news = (
             batch.restated or outcome.refusal != results.refusal or outcome.newly_rejected or outcome.newly_unknown

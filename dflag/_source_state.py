@@ -115,20 +115,20 @@ class Results(NamedTuple):
             result = "partial" if outcome.rejected else "applied"
         elif outcome.newly_refused or outcome.newly_rejected:
             result = "refused"
-        is_last_shown = self.shown is self.last_applied
-        # If the revision in force is shown, a refused reading does not replace it. If the revision of a refused reading
-        # is shown, it stays while the rules of the reading in force are resolved again.
-        is_kept = not is_last_shown if outcome.is_interim else is_last_shown and outcome.error is not None
-        keep = self.shown if is_kept else None
+        shows_in_force = self.shown is self.last_applied
+        if outcome.is_interim:  # the rules of the reading in force were resolved again: a refused reading stays shown
+            keeps_shown = not shows_in_force
+        else:  # a reading that a registry validator refuses does not replace the revision in force
+            keeps_shown = shows_in_force and self.shown is not None and outcome.error is not None
         return Results(
-            shown=outcome.revision if keep is None else keep,
+            shown=self.shown if keeps_shown else outcome.revision,
             last_applied=outcome.revision if outcome.in_force else self.last_applied,
             refusal=outcome.refusal,
             reloads=self.reloads if result is None else {**self.reloads, result: self.reloads[result] + 1},
             errors=self.errors + len(outcome.newly_rejected) + outcome.newly_refused,
             warnings=self.warnings + len(outcome.newly_unknown),
             rejected_texts=outcome.rejected_texts,
-            rejected=outcome.rejected if keep is None else self.rejected,
+            rejected=self.rejected if keeps_shown else outcome.rejected,
         )
 
 
