@@ -336,6 +336,8 @@ def test_every_worker_of_uwsgi_follows(volume: ConfigMapVolume, tmp_path: Path, 
     with socket.create_server(("127.0.0.1", 0)) as listening, log.open("w") as output:
         port = listening.getsockname()[1]
         launch = [sys.executable, "-c", "import pyuwsgi; pyuwsgi.run()", "--die-on-term", "--need-app"]
+        # A threaded worker sometimes misses the signal that ends it. Its master kills it then: by default in a minute.
+        launch.append("--worker-reload-mercy=2")
         arguments = f"--http-socket fd://{listening.fileno()} --master --processes 2 --module application:application"
         server = subprocess.Popen(
             [*launch, *arguments.split(), *options.split()],
