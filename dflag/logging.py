@@ -23,7 +23,7 @@ import weakref
 from typing import TYPE_CHECKING, Final
 
 from dflag._fork import ForkFollower, follow_forks, settle
-from dflag._registry import registry_of
+from dflag._registry import checked_name, registry_of
 from dflag.errors import DefinitionError, checked_text
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def add_loglevel_flag(registry: RegistryLike, name: str = "loglevel", logger: st
     Thread safety: any thread. Levels are set on the registry's notifier thread, after the value is visible;
     ``registry.flush()`` waits for that.
     """
-    registry = registry_of(registry)
+    registry, name = registry_of(registry), checked_name(name)
     main = _main(checked_text("logger", logger, "the name of a logger"))
     key = (name, main)
     added = _added.setdefault(registry, {})
@@ -256,6 +256,8 @@ def _check_name(name: str) -> None:
         raise ValueError(f"expected a logger's name of at most {_MAX_NAME_PARTS} parts, found {len(parts)}")
     if not all(parts):
         raise ValueError(f"expected a logger's name with something before and after each dot, found {name!r}")
+    if "," in name or name != name.strip():  # only the argument *logger* can be such a name
+        raise ValueError(f"expected a logger's name without commas and outer white space, found {name!r}")
 
 
 def _level(text: str) -> int:

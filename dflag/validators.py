@@ -130,7 +130,7 @@ def matches(pattern: str | re.Pattern[str]) -> Validator[str]:
     check_argument("pattern", pattern, (str, re.Pattern), "a regular expression, as text or compiled")
     try:
         compiled: Any = re.compile(pattern)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:  # too large a repetition, too many nested groups
         raise DefinitionError(f"expected pattern as a regular expression, got {shorten(pattern)}: {error}") from error
     if isinstance(compiled.pattern, bytes):
         raise ArgumentError(f"expected pattern as an expression of texts, got {shorten(pattern)}")
@@ -229,9 +229,10 @@ def not_empty() -> Validator[Sized]:
 
 def one_of(*choices: T) -> Validator[T]:
     """
-    Accept the values given here and no others.
+    Accept the values that are equal to one of those given here.
 
-    ``choices=`` does the same, and also shows the choices on the page and in the help.
+    ``choices=`` also compares the types of the values, applies to each item of a list or set, and shows the choices on
+    the page and in the help.
 
     Raises:
         DefinitionError: No choice is given.

@@ -275,13 +275,20 @@ def test_an_empty_item_is_named(flags: dflag.FlagRegistry, text: str) -> None:
         flag.set_text(text)
 
 
-@pytest.mark.parametrize("logger", ["a..b", ".", "a." * 20 + "a", "a" * 201])
+@pytest.mark.parametrize("logger", ["a..b", ".", "a." * 20 + "a", "a" * 201, "a,b", " a", "a\n"])
 def test_a_logger_that_no_value_could_name_is_refused(flags: dflag.FlagRegistry, logger: str) -> None:
     """A declaration for a logger that no value could name is refused; the root logger may be given in any case."""
     with pytest.raises(dflag.DefinitionError, match="expected a logger's name"):
         add_loglevel_flag(flags, logger=logger)
     assert "loglevel" not in flags
     assert add_loglevel_flag(flags, logger="Root") is add_loglevel_flag(flags)
+
+
+def test_a_bad_name_is_a_definition_error(flags: dflag.FlagRegistry) -> None:
+    """A name that no flag can have raises `DefinitionError`, also one of a type that cannot be a key of a mapping."""
+    for name in ("", ".level", ["loglevel"]):
+        with pytest.raises(dflag.DefinitionError, match="expected a name of 1 to 253 characters"):
+            add_loglevel_flag(flags, name)  # type: ignore[arg-type]
 
 
 def test_ever_new_names_make_a_bounded_number_of_loggers(
