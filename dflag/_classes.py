@@ -33,7 +33,7 @@ from dflag._flags import (
 )
 from dflag._layers import Entry
 from dflag._pipeline import prefix_keys
-from dflag._registry import FlagRegistry, bind_all, checked_name, registry_of, store_of_registry
+from dflag._registry import FlagRegistry, bind_all, checked_name, is_key, registry_of, store_of_registry
 from dflag._snapshot import Snapshot, flags_of, innermost_pin, instances_of, store_of, table_of, values_of
 from dflag._transaction import same
 from dflag.errors import (
@@ -525,14 +525,11 @@ def _registry_for(cls: type[Flags], bases: Iterable[_View], given: RegistryLike 
 def _checked_prefix(prefix: str, cls: type) -> str:
     subject = f"class {cls.__qualname__}: "
     prefix = checked_text("prefix", prefix, subject=subject)
-    if prefix:
-        try:
-            checked_name(prefix)
-        except DefinitionError:
-            raise DefinitionError(
-                f"{subject}expected prefix as the beginning of names of [-._a-zA-Z0-9], "
-                f"which is no dot, got {prefix[:80]!r}"
-            ) from None
+    if prefix and (not is_key(prefix) or prefix[0] == "."):
+        raise DefinitionError(
+            f"{subject}expected prefix as the beginning of names of [-._a-zA-Z0-9], "
+            f"which is no dot, got {prefix[:80]!r}"
+        )
     return prefix
 
 

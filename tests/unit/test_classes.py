@@ -164,6 +164,17 @@ def test_names_are_given_beside_the_default() -> None:
     assert (Named.current().rate, Named.current().text) == (6, "x")
 
 
+def test_a_prefix_may_be_a_name_that_no_flag_can_have() -> None:
+    """
+    A prefix is only the beginning of names, so it may be the reserved name `_rules`.
+    """
+
+    class Reserved(dflag.Flags, prefix="_rules"):
+        limit = dflag.int(1)
+
+    assert Reserved.limit.name == "_ruleslimit"
+
+
 def test_an_unbound_flag_may_be_given_a_name_and_bound_by_hand(flags: dflag.FlagRegistry) -> None:
     """
     `bind()` of a flag declared with `name=` uses the name given to `bind()`.
