@@ -92,7 +92,8 @@ class Declarations:
         """
         Declare a dynamic flag that holds a string.
 
-        Grammar, options and errors are those of `FlagRegistry.string`.
+        Grammar, options and errors are those of `FlagRegistry.string`. The option *by*, which only dynamic
+        flags have, says what the keys of `Flag.for_` are, such as ``"tenant"``.
 
         >>> import dflag
         >>> flags = dflag.FlagRegistry()
@@ -136,7 +137,8 @@ class Declarations:
         """
         Declare a dynamic flag that holds a 64-bit integer.
 
-        Grammar, options and errors are those of `FlagRegistry.int`.
+        Grammar, options and errors are those of `FlagRegistry.int`. The option *by*, which only dynamic
+        flags have, says what the keys of `Flag.for_` are, such as ``"tenant"``.
 
         >>> import dflag
         >>> flags = dflag.FlagRegistry()
@@ -180,7 +182,8 @@ class Declarations:
         """
         Declare a dynamic flag that holds a floating-point number.
 
-        Grammar, options and errors are those of `FlagRegistry.float`.
+        Grammar, options and errors are those of `FlagRegistry.float`. The option *by*, which only dynamic
+        flags have, says what the keys of `Flag.for_` are, such as ``"tenant"``.
 
         >>> import dflag
         >>> flags = dflag.FlagRegistry()
@@ -224,7 +227,8 @@ class Declarations:
         """
         Declare a dynamic flag that holds true or false.
 
-        Grammar, options and errors are those of `FlagRegistry.bool`.
+        Grammar, options and errors are those of `FlagRegistry.bool`. The option *by*, which only dynamic
+        flags have, says what the keys of `Flag.for_` are, such as ``"tenant"``.
 
         >>> import dflag
         >>> flags = dflag.FlagRegistry()
@@ -278,7 +282,8 @@ class Declarations:
         """
         Declare a dynamic flag that holds a duration.
 
-        Grammar, options and errors are those of `FlagRegistry.duration`.
+        Grammar, options and errors are those of `FlagRegistry.duration`. The option *by*, which only dynamic
+        flags have, says what the keys of `Flag.for_` are, such as ``"tenant"``.
 
         >>> import dflag
         >>> from datetime import timedelta
@@ -323,7 +328,8 @@ class Declarations:
         """
         Declare a dynamic flag that holds a list of strings.
 
-        Grammar, options and errors are those of `FlagRegistry.string_list`.
+        Grammar, options and errors are those of `FlagRegistry.string_list`. The option *by*, which only dynamic
+        flags have, says what the keys of `Flag.for_` are, such as ``"tenant"``.
 
         >>> import dflag
         >>> flags = dflag.FlagRegistry()
@@ -367,7 +373,8 @@ class Declarations:
         """
         Declare a dynamic flag that holds a set of strings.
 
-        Grammar, options and errors are those of `FlagRegistry.string_set`.
+        Grammar, options and errors are those of `FlagRegistry.string_set`. The option *by*, which only dynamic
+        flags have, says what the keys of `Flag.for_` are, such as ``"tenant"``.
 
         >>> import dflag
         >>> flags = dflag.FlagRegistry()
@@ -411,7 +418,8 @@ class Declarations:
         """
         Declare a dynamic flag that holds bytes.
 
-        Grammar, options and errors are those of `FlagRegistry.bytes`.
+        Grammar, options and errors are those of `FlagRegistry.bytes`. The option *by*, which only dynamic
+        flags have, says what the keys of `Flag.for_` are, such as ``"tenant"``.
 
         >>> import dflag
         >>> flags = dflag.FlagRegistry()
@@ -541,7 +549,8 @@ class Declarations:
         """
         Declare a dynamic flag that holds a member of the default's enumeration.
 
-        Grammar, options and errors are those of `FlagRegistry.enum`.
+        Grammar, options and errors are those of `FlagRegistry.enum`. The option *by*, which only dynamic
+        flags have, says what the keys of `Flag.for_` are, such as ``"tenant"``.
 
         >>> import dflag
         >>> import enum
@@ -592,7 +601,8 @@ class Declarations:
         """
         Declare a dynamic flag that holds a JSON value.
 
-        Grammar, options and errors are those of `FlagRegistry.json`.
+        Grammar, options and errors are those of `FlagRegistry.json`. The option *by*, which only dynamic
+        flags have, says what the keys of `Flag.for_` are, such as ``"tenant"``.
 
         >>> import dflag
         >>> flags = dflag.FlagRegistry()
@@ -789,7 +799,8 @@ class Declarations:
         """
         Declare a dynamic flag that collects all source keys that match a pattern in a read-only mapping.
 
-        Grammar, options and errors are those of `FlagRegistry.map`.
+        Grammar, options and errors are those of `FlagRegistry.map`. The option *by*, which only dynamic
+        flags have, says what the keys of `Flag.for_` are, such as ``"tenant"``.
 
         >>> import dflag
         >>> flags = dflag.FlagRegistry()
@@ -861,7 +872,8 @@ class Declarations:
         """
         Declare a dynamic flag with a parser of your own.
 
-        Grammar, options and errors are those of `FlagRegistry.custom`.
+        Grammar, options and errors are those of `FlagRegistry.custom`. The option *by*, which only dynamic
+        flags have, says what the keys of `Flag.for_` are, such as ``"tenant"``.
 
         >>> import datetime, dflag
         >>> flags = dflag.FlagRegistry()

@@ -182,7 +182,7 @@ def _in_order(function: C) -> C:
 
 
 _ABOUT_NAME: Final = """ With *name* a class of flags
-        binds it under that name, behind the class's prefix, instead of the name of its attribute.
+        binds the flag under that name, behind the class's prefix, instead of the name of its attribute.
 
         >>> """
 

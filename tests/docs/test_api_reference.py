@@ -200,6 +200,7 @@ def test_a_method_is_described_with_options_errors_and_an_example(name: str) -> 
     assert ">>> " in text
     if name.startswith("dyn_"):
         assert f"Grammar, options and errors are those of `FlagRegistry.{name.removeprefix('dyn_')}`." in text
+        assert "*by*" in text
         return
     assert re.search(r"^Raises:\n    DefinitionError: .*\n(?:.*\n)*    DuplicateFlagError: ", text, re.MULTILINE)
     signature = inspect.signature(getattr(dflag.FlagRegistry, name))
