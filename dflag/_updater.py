@@ -111,8 +111,9 @@ class Updater(NeverCopied):
             rule in this process. None: no rule is reverted.
 
     Raises:
-        DefinitionError: Two sources have the same name, an option is out of its range or of the wrong type,
-            or a source already has values at another rank than *below_arguments* says.
+        DefinitionError: Two sources have the same name, another updater follows a source of that name, an option is out
+            of its range or of the wrong type, or a source already has values at another rank than *below_arguments*
+            says.
 
     Thread safety: any thread may call any method. After `start`, sources are read and validators run on the updater's
     own thread; before that in the calling thread. Callbacks run on the registry's notifier thread.
@@ -228,6 +229,7 @@ class Updater(NeverCopied):
             UpdateError: Some values are bad; the error names all of them. Not with ``on_bad_start="skip"``.
             SourceError: A required source cannot be read.
             UpdaterStateError: The updater was started before.
+            DefinitionError: Another updater follows a source of the same name.
 
         Thread safety: any thread; sources are read and validators run in this thread.
 
@@ -274,6 +276,7 @@ class Updater(NeverCopied):
 
         Raises:
             UpdaterStateError: The updater runs already.
+            DefinitionError: Another updater follows a source of the same name.
 
         Thread safety: any thread. The first read is in this thread; the later ones are in the updater's own thread.
 
