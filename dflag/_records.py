@@ -79,7 +79,8 @@ class Revision:
         source: The source that was applied.
         applied_at: The time at which it was applied, in UTC.
         changed: The flags whose effective value has changed, in name order.
-        rejected: The errors of refused values by flag name, or ``rule:NAME`` for a rule. The last good values stay.
+        rejected: The errors of refused values by flag name; by key for a key of a map, and by ``rule:NAME`` for a rule.
+            The last good values stay.
         unknown: The names that no flag has, in name order.
         pending_restart: The static flags that would have another value after a restart, in name order.
         error: The error of the registry validator that refused the whole revision, otherwise None.

@@ -214,7 +214,7 @@ class FlagRegistry(Declarations, NeverCopied):
             atomic: Apply nothing if any value is bad.
 
         Returns:
-            The new revision; the previous one if no raw value has changed.
+            The new revision, also if nothing of it was applied; the previous one if no raw value has changed.
 
         Raises:
             DefinitionError: *source* is the name of one of dflag's own layers, or an argument is of the wrong type.
@@ -406,7 +406,7 @@ class FlagRegistry(Declarations, NeverCopied):
         Raises:
             UnknownFlagError: No flag has this name.
 
-        Thread safety: any thread, takes the registry lock.
+        Thread safety: any thread, lock-free.
 
         >>> import dflag
         >>> flags = dflag.FlagRegistry()

@@ -157,6 +157,7 @@ class Snapshot(NeverCopied, Mapping[str, Any]):
         Raises:
             UnknownFlagError: The snapshot does not have the flag.
             DflagError: The flag was declared without ``by=``.
+            ArgumentError: *key* is not a text.
 
         Thread safety: any thread, lock-free.
 

@@ -99,7 +99,8 @@ class Status:
         updates: The number of revisions that were applied.
         errors: The number of refused values, refused revisions and failed reads. A problem that lasts counts once.
         warnings: The number of unknown names that were seen. Each name counts once.
-        rejected: The errors of the values that are refused now, by flag name, or ``rule:NAME`` for a rule.
+        rejected: The errors of the values that are refused now, by flag name; by key for a key of a map, and by
+            ``rule:NAME`` for a rule.
         unknown: The names in the sources that no flag has.
         pending_restart: The static flags that would have another value after a restart.
         seconds_since_success: Seconds since all sources were last healthy and their values in force; None for never.

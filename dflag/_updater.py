@@ -413,7 +413,8 @@ class Updater(NeverCopied):
         Wait until a predicate of the current values is true.
 
         Args:
-            predicate: A function of the current snapshot. It is called now and after every commit, in this thread.
+            predicate: A function of the current snapshot. It is called now and after commits, in this thread. Of
+                several commits in quick succession it may see only the last.
             timeout: How many seconds to wait at most; None for no limit.
 
         Returns:
