@@ -20,17 +20,18 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from dflag._flags import pipeline_of
 from dflag._fork import ForkFollower, follow_forks, settle
 from dflag._registry import checked_name, registry_of
-from dflag.errors import DefinitionError, checked_text
+from dflag.errors import DefinitionError, DuplicateFlagError, checked_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from dflag._flags import DynamicFlag
-    from dflag._registry import FlagRegistry, RegistryLike
+    from dflag._flags import DynamicFlag, Flag
+    from dflag._registry import RegistryLike
 
 __all__ = ["add_loglevel_flag"]
 
@@ -93,25 +94,28 @@ def add_loglevel_flag(registry: RegistryLike, name: str = "loglevel", logger: st
     """
     registry, name = registry_of(registry), checked_name(name)
     main = _main(checked_text("logger", logger, "the name of a logger"))
-    key = (name, main)
-    added = _added.setdefault(registry, {})
-    if key in added:
-        return added[key]
     levels = _Levels(main)
-    added[key] = registry.dyn_string(
-        name,
-        "",
-        f"Log level, as in debug or info,app.db=debug; empty leaves all as they are ({_allowed()})",
-        mutator=levels.canonical,
-        on_change=lambda _, text: levels.set(text),
-    )
-    return added[key]
+    try:
+        return registry.dyn_string(
+            name,
+            "",
+            f"Log level, as in debug or info,app.db=debug; empty leaves all as they are ({_allowed()})",
+            mutator=levels.canonical,
+            on_change=lambda _, text: levels.set(text),
+        )
+    except DuplicateFlagError:
+        declared: Any = registry[name]
+        if _main_of(declared) == main:
+            return declared  # type: ignore[no-any-return]  # the flag of another call with the same arguments
+        raise
 
 
-_added: Final[weakref.WeakKeyDictionary[FlagRegistry, dict[tuple[str, str], DynamicFlag[str]]]] = (
-    weakref.WeakKeyDictionary()
-)
-"""The flags that were declared here, by the name of the flag and of its logger."""
+def _main_of(flag: Flag[Any]) -> str | None:
+    """
+    Return the logger for a level without a name, or None if `add_loglevel_flag` has not declared the flag.
+    """
+    levels = getattr(pipeline_of(flag).mutator, "__self__", None)
+    return levels.main if isinstance(levels, _Levels) else None
 
 
 class _Logger:
@@ -193,10 +197,13 @@ _loggers: Final = _Loggers()
 class _Levels:
     """
     The parser for the text of one flag, and the owner of the levels that the text sets.
+
+    Attributes:
+        main: The logger for a level without a name.
     """
 
     def __init__(self, main: str) -> None:
-        self._main: Final = main
+        self.main: Final = main
 
     def canonical(self, text: str) -> str:
         """
@@ -207,7 +214,7 @@ class _Levels:
         """
         levels = self._parse(text)
         _loggers.check_new(levels)
-        first = [_name(levels.pop(self._main))] if self._main in levels else []
+        first = [_name(levels.pop(self.main))] if self.main in levels else []
         return ",".join(first + [f"{logger}={_name(level)}" for logger, level in sorted(levels.items())])
 
     def set(self, text: str) -> None:
@@ -221,7 +228,7 @@ class _Levels:
             if not item.strip():
                 raise ValueError("expected a level or LOGGER=LEVEL between commas, found nothing")
             left, equals, right = item.rpartition("=")
-            name = left.strip() if equals else self._main
+            name = left.strip() if equals else self.main
             if name.lower() == _ROOT:
                 name = _ROOT
             if not name:

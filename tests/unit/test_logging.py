@@ -5,7 +5,9 @@ The levels of loggers as a flag.
 from __future__ import annotations
 
 import logging
+import threading
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -282,6 +284,22 @@ def test_a_logger_that_no_value_could_name_is_refused(flags: dflag.FlagRegistry,
         add_loglevel_flag(flags, logger=logger)
     assert "loglevel" not in flags
     assert add_loglevel_flag(flags, logger="Root") is add_loglevel_flag(flags)
+
+
+def test_threads_that_declare_it_at_the_same_time_get_one_flag(
+    flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two threads that call `add_loglevel_flag` with the same arguments at the same time get the same flag."""
+    barrier = threading.Barrier(2)
+
+    def allowed() -> str:  # each thread calls it just before its declaration
+        barrier.wait(DEADLINE_SECONDS)
+        return "a level"
+
+    monkeypatch.setattr(dflag_logging, "_allowed", allowed)
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(add_loglevel_flag, (flags, flags))
+    assert one is other is flags["loglevel"]
 
 
 def test_a_bad_name_is_a_definition_error(flags: dflag.FlagRegistry) -> None:
