@@ -401,6 +401,7 @@ class Updater(NeverCopied):
         for feed in self._feeds:
             feed.must_invalidate = True
         self._cycle(force=True)
+        self._wake_if_due()
         if self._session is None and self._rules.wait_for_health():
             self._cycle()  # no thread of the updater handles the answer about the health
         revisions = [feed.latest.get() for feed in self._feeds if feed.latest is not None]
@@ -653,6 +654,16 @@ class Updater(NeverCopied):
         session = self._session
         if session is not None:
             session.wake()
+
+    def _wake_if_due(self) -> None:
+        """
+        Wake the updater's thread if a source or a rule must be checked soon.
+
+        The thread may be in a longer wait, which it began before another thread read the sources.
+        """
+        rechecks = [feed.ask("recheck_seconds", feed.recheck_seconds, None) for feed in self._feeds]
+        if self._rules.due_seconds() is not None or any(recheck is not None for recheck in rechecks):
+            self._wake()
 
     # --- claiming sources
 

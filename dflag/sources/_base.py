@@ -70,7 +70,9 @@ class Source(ABC):
 
     Subclass it to supply values of your own; only `name` and `read` are required. A source knows nothing about flags.
 
-    Thread safety: the updater calls every method from one thread at a time.
+    Thread safety: the updater calls `invalidate`, `probe`, `read`, `secret` and `locate` from one thread at a time. It
+    may call the other methods, and those of the watch, from another thread at the same time. If a read still runs after
+    `Updater.stop`, the next `Updater.start` does not wait for it.
 
     >>> import dflag
     >>> class Defaults(dflag.sources.Source):

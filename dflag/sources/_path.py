@@ -117,7 +117,8 @@ class PathSource(Source):
         """
         Return in how many seconds a file may have settled, or a failed read may be tried again.
         """
-        return None if self._again_at is None else max(self._again_at - time.monotonic(), 0.0)
+        again_at = self._again_at  # once, because another thread may be reading
+        return None if again_at is None else max(again_at - time.monotonic(), 0.0)
 
     def why_not_live(self) -> str | None:
         """

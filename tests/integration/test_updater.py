@@ -5,6 +5,7 @@ The life cycle of an updater, and each promise of its contract.
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import enum
 import gc
 import logging
@@ -746,6 +747,54 @@ def test_refresh_raises_nothing_for_a_source_that_went_away(
         assert updater.refresh() == revision
         assert not updater.status().sources[0].healthy
         assert rate.get() == 60
+
+
+def test_a_value_that_had_not_settled_at_a_refresh_is_read_as_soon_as_its_source_says(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]
+) -> None:
+    """
+    After refresh() a running updater checks as soon as `recheck_seconds()` of its source says, and not after a resync.
+    """
+
+    class Settling(MemorySource):
+        settles_at: float | None = None
+
+        def watch(self, wake: Wake) -> Watch:
+            del wake
+            return Watch()
+
+        def probe(self) -> object:
+            return self._left() == 0, super().probe()
+
+        def recheck_seconds(self) -> float | None:
+            return self._left()
+
+        def read(self) -> Mapping[str, Raw]:
+            return {"rate": "61"} if self._left() == 0 else super().read()
+
+        def _left(self) -> float | None:
+            return None if self.settles_at is None else max(self.settles_at - time.monotonic(), 0.0)
+
+    source = Settling({"rate": "60"})
+    with Updater.setup(flags, source, resync_seconds=60) as updater:
+        source.settles_at = time.monotonic() + 0.5
+        updater.refresh()
+        assert _wait(updater, rate, 61)
+
+
+def test_a_rule_that_a_refresh_has_read_switches_at_its_time(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A running updater switches a rule that refresh() has read at the rule's time, and not after a resync.
+    """
+    source = MemorySource({"rate": "60"})
+    monkeypatch.setattr(source, "watch", lambda _: Watch())
+    with Updater.setup(flags, source, resync_seconds=60) as updater:
+        soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=0.5)
+        source.update({"rate": "60", "_rules.yaml": f"- {{name: a, from: {soon.isoformat()}, set: {{rate: 61}}}}"})
+        updater.refresh()
+        assert _wait(updater, rate, 61)
 
 
 def test_wait_for_tells_whether_it_became_true(

@@ -132,3 +132,14 @@ def test_nothing_is_awaited_beside_plain_files(tmp_path: Path, monkeypatch: pyte
         watch.close()
 
     assert looks == []
+
+
+@pytest.mark.parametrize("make", [DirectorySource, FileSource])
+def test_a_read_in_another_thread_does_not_disturb_the_question_when_to_check(
+    make: Callable[[Path], Source], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`recheck_seconds()` answers even if a read in another thread finds at that moment that nothing is due."""
+    source = make(tmp_path)
+    times = iter([0.0, None])
+    monkeypatch.setattr(type(source), "_again_at", property(lambda _: next(times), lambda *_: None), raising=False)
+    assert source.recheck_seconds() == 0.0
