@@ -27,7 +27,7 @@ from dflag._fork import no_fork
 from dflag._layers import DEFAULT
 from dflag._notifier import Listener
 from dflag._registry import registry_of, store_of_registry
-from dflag.errors import DefinitionError
+from dflag.errors import DefinitionError, check_argument
 from dflag.integrations._measures import METRICS, Metric, Watchlist, encodable
 
 if TYPE_CHECKING:
@@ -137,15 +137,22 @@ def export_events(
     Args:
         registry: The registry, or a `dflag.Flags` class. Only flags that are declared before the call emit events.
         values: Whether to add the new value as ``feature_flag.result.value``. Values of secret flags are never added.
-        max_value_length: The number of characters after which a value is cut, unless it is a number or a bool.
+        max_value_length: The number of characters, 0 or more, after which a value is cut, unless it is a number or a
+            bool.
         logger_provider: The provider to use; None for the global one.
 
     Raises:
-        DefinitionError: Events of this registry are already exported to this provider.
+        ArgumentError: An argument has the wrong type.
+        DefinitionError: *max_value_length* is negative, or events of this registry are already exported to this
+            provider.
 
     Thread safety: any thread; events are emitted on the registry's notifier thread, in order, as callbacks are.
     """
     registry = registry_of(registry)
+    check_argument("values", values, bool, "True or False")
+    check_argument("max_value_length", max_value_length, int, "an int of at least 0")
+    if max_value_length < 0:
+        raise DefinitionError(f"expected max_value_length as an int of at least 0, got {max_value_length}")
     logger = get_logger(_SCOPE, logger_provider=logger_provider)
     listened = {flag: _emitter(logger, registry, flag, max_value_length if values else None) for flag in registry}
     with no_fork():

@@ -261,6 +261,24 @@ def test_values_are_opt_in_and_cut_and_never_a_secrets(shop: dflag.FlagRegistry,
     assert "canary" not in repr(found)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"values": "no"}, "expected values as True or False, got 'no'"),
+        ({"max_value_length": None}, "expected max_value_length as an int of at least 0, got None"),
+        ({"max_value_length": "9"}, "expected max_value_length as an int of at least 0, got '9'"),
+        ({"max_value_length": -1}, "expected max_value_length as an int of at least 0, got -1"),
+    ],
+)
+def test_wrong_options_of_events_are_refused(
+    shop: dflag.FlagRegistry, events: Events, options: dict[str, Any], message: str
+) -> None:
+    """An option of `export_events` that would leave values out, or fail at each change, is refused in the call."""
+    with pytest.raises(dflag.DefinitionError) as caught:
+        export_events(shop, logger_provider=events.provider, **{"values": True, **options})
+    assert str(caught.value) == message
+
+
 @pytest.mark.parametrize(("number", "shown"), [(2**63 - 1, 2**63 - 1), (-(2**63), -(2**63)), (2**63, str(2**63))])
 def test_numbers_beyond_64_bits_are_texts(shop: dflag.FlagRegistry, events: Events, number: int, shown: object) -> None:
     """An integer beyond 64 bits is exported as a text, as OTLP has no such number."""
