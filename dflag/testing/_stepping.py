@@ -46,6 +46,8 @@ class SteppedUpdater:
 
     Raises:
         UpdateError: A value of the first set is bad.
+        DefinitionError: An option or the name is not valid, or another updater follows a source of this name.
+        TypeError: A name or a value of the first set is of a type that a source may not return.
 
     Thread safety: one thread at a time. Validators run on the calling thread, callbacks on the registry's notifier
     thread.
@@ -74,6 +76,9 @@ class SteppedUpdater:
             The resulting revision, as from `Updater.refresh`. If a registry validator refuses the values,
             `Revision.error` says why. The callbacks have run, except for coroutine functions on the event loop of this
             thread.
+
+        Raises:
+            TypeError: A name or a value is of a type that a source may not return. Nothing is published.
         """
         self._source.update(values)
         revision = self._updater.refresh()
@@ -82,7 +87,7 @@ class SteppedUpdater:
 
     def update(self, values: Mapping[str, Raw] | None = None, /, **more: Raw) -> Revision:
         """
-        Publish the current set with these values added or replaced; returns the same as `write`.
+        Publish the current set with these values added or replaced; returns and raises the same as `write`.
         """
         return self.write({**self._source.read(), **({} if values is None else values), **more})
 
@@ -107,6 +112,9 @@ class SteppedUpdater:
     def close(self) -> None:
         """
         Drop the values. Static flags keep theirs, because they are frozen. Idempotent.
+
+        If a registry validator refuses the values that would be left, the dropped ones stay, and a warning is logged.
+        Only `isolated` restores the registry in any case.
         """
         self._updater.stop()
         self._registry.apply({}, source=self._source.name)
