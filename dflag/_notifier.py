@@ -160,7 +160,7 @@ class Listener:
 
     __slots__ = ("_function", "_pid", "is_dropped", "label", "loop")
 
-    def __init__(self, function: Callable[[Any, Any], Any], flag_name: str) -> None:
+    def __init__(self, function: Callable[..., Any], flag_name: str) -> None:
         if not callable(function):
             raise DefinitionError(f"flag {flag_name!r}: expected a callable for on_change, got {repr_of(function)}")
         if code_flags(function) & _CO_GENERATORS:  # a call would not run its code
@@ -173,7 +173,16 @@ class Listener:
         self._pid = os.getpid()
         self.is_dropped: bool = False
 
-    def __call__(self, old: object, new: object) -> None:
+    def __call__(self, old: object, new: object, origin: str, revision: int) -> None:  # noqa: ARG002 - for subclasses
+        """
+        Call the function for a change.
+
+        Args:
+            old: The old value.
+            new: The new value.
+            origin: The layer that holds the new value.
+            revision: The number of the revision that changed the value.
+        """
         if self.loop is not None:
             self._run_on(self.loop, old, new)
             return

@@ -454,11 +454,18 @@ class Store:
         Returns:
             Whether the transaction was committed. If not, nothing has changed, and it must be worked out again.
         """
+        revision = transaction.snapshot.revision
         # Made here, because they hold the time of the change: validators may have taken long since the plan.
-        transaction.records[:] = records_of(transaction.differences[-HISTORY_LENGTH:], transaction.snapshot.revision)
+        transaction.records[:] = records_of(transaction.differences[-HISTORY_LENGTH:], revision)
         deliveries = [
-            Delivery(partial(listener, old, new), listener.label, flag.name, secret=flag.secret, loop=listener.loop)
-            for flag, old, new, _, _ in transaction.differences
+            Delivery(
+                partial(listener, old, new, origin, revision),
+                listener.label,
+                flag.name,
+                secret=flag.secret,
+                loop=listener.loop,
+            )
+            for flag, old, new, origin, _ in transaction.differences
             for listener in listeners_of(flag)
         ]
         if self._commit_listeners:

@@ -26,7 +26,7 @@ from dflag._flags import listeners_of, pipeline_of
 from dflag._fork import no_fork
 from dflag._layers import DEFAULT
 from dflag._notifier import Listener
-from dflag._registry import registry_of, store_of_registry
+from dflag._registry import registry_of
 from dflag.errors import DefinitionError, check_argument
 from dflag.integrations._measures import METRICS, Metric, Watchlist, encodable
 
@@ -198,15 +198,15 @@ def _emitter(logger: Logger, registry: FlagRegistry, flag: Flag[Any], max_value_
 
     The listener does not refer to the registry. Otherwise `_emitting` would keep the registry alive.
     """
-    store, set_id = store_of_registry(registry), encodable(registry.name)
+    set_id = encodable(registry.name)
 
-    def emit_event(_old: object, new: Any) -> None:
+    def emit_event(new: Any, origin: str, revision: int) -> None:
         attributes: dict[str, AnyValue] = {
             "feature_flag.key": flag.name,
             "feature_flag.provider.name": _SCOPE,
-            "feature_flag.result.reason": "default" if flag.origin == DEFAULT else "static",
-            "feature_flag.version": str(store.snapshot().revision),
-            "dflag.origin": encodable(flag.origin),
+            "feature_flag.result.reason": "default" if origin == DEFAULT else "static",
+            "feature_flag.version": str(revision),
+            "dflag.origin": encodable(origin),
         }
         if set_id:
             attributes["feature_flag.set.id"] = set_id
@@ -217,7 +217,18 @@ def _emitter(logger: Logger, registry: FlagRegistry, flag: Flag[Any], max_value_
         record = LogRecord(event_name=_EVENT, severity_number=SeverityNumber.INFO, attributes=attributes)
         logger.emit(record)
 
-    return Listener(emit_event, flag.name)
+    return _Emitter(emit_event, flag.name)
+
+
+class _Emitter(Listener):
+    """
+    A listener whose function takes the new value, its origin and its revision.
+    """
+
+    __slots__ = ()
+
+    def __call__(self, _: object, new: object, origin: str, revision: int) -> None:
+        self._function(new, origin, revision)
 
 
 def _is_number(value: object) -> bool:

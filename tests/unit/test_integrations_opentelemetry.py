@@ -7,6 +7,7 @@ from __future__ import annotations
 import enum
 import gc
 import logging
+import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -199,6 +200,26 @@ def test_a_change_is_an_event(shop: dflag.FlagRegistry, events: Events) -> None:
         assert attributes["feature_flag.result.reason"] == "default"
     rate.set(7)
     assert events.take(shop) == []
+
+
+def test_a_late_event_describes_its_own_revision(shop: dflag.FlagRegistry, events: Events) -> None:
+    """An event that a slow callback has held up has the revision, origin and reason of the commit that it is for."""
+    rate = shop.dyn_int("rate", 1)
+    may_go_on = threading.Event()
+    rate.on_change(lambda _old, _new: may_go_on.wait(DEADLINE_SECONDS))
+    with export_events(shop, values=True, logger_provider=events.provider):
+        rate.set(5)
+        shop.apply({"rate": "6"}, source="config")
+        rate.reset()
+        shop.apply({}, source="config")
+        may_go_on.set()
+        found = [attributes for _, attributes in events.take(shop)]
+    names = ("feature_flag.version", "feature_flag.result.value", "dflag.origin", "feature_flag.result.reason")
+    assert [tuple(attributes[name] for name in names) for attributes in found] == [
+        ("1", 5, "override", "static"),
+        ("3", 6, "config", "static"),
+        ("4", 1, "default", "default"),
+    ]
 
 
 def test_what_utf8_cannot_encode_is_escaped(meters: Meters, events: Events) -> None:

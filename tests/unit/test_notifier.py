@@ -153,7 +153,7 @@ def test_a_coroutine_function_runs_on_the_loop_of_its_registration(caplog: pytes
 
     async def main() -> Listener:
         listener = Listener(changed, "rate")
-        await asyncio.to_thread(listener, 1, 2)
+        await asyncio.to_thread(listener, 1, 2, "override", 1)
         return listener
 
     with pytest.raises(dflag.DefinitionError, match="needs a running event loop"):
@@ -161,8 +161,8 @@ def test_a_coroutine_function_runs_on_the_loop_of_its_registration(caplog: pytes
     listener = asyncio.run(main())
     assert seen == [(1, 2)]
     with caplog.at_level(logging.WARNING, "dflag"):
-        listener(2, 3)
-        listener(3, 4)
+        listener(2, 3, "override", 1)
+        listener(3, 4, "override", 2)
     assert seen == [(1, 2)]
     assert caplog.text.count("dropped: its event loop is gone") == 1
 
@@ -197,9 +197,9 @@ def test_a_callback_may_return_a_task() -> None:
 
     async def main() -> None:
         future = asyncio.get_running_loop().create_future()
-        Listener(lambda _old, _new: future, "rate")(1, 2)
+        Listener(lambda _old, _new: future, "rate")(1, 2, "override", 1)
         task = asyncio.create_task(asyncio.sleep(0, "done"))
-        Listener(lambda _old, _new: task, "rate")(1, 2)
+        Listener(lambda _old, _new: task, "rate")(1, 2, "override", 1)
         assert not task.done()
         assert await task == "done"
 
