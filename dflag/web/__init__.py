@@ -157,9 +157,10 @@ def start_http_server(  # noqa: PLR0913 - one keyword for each option of the con
         ofrep: As for `make_wsgi_app`, with an event stream for changes.
         origins: As for `make_wsgi_app`.
         read_authorize: As for `make_wsgi_app`.
-        allowed_hosts: The name or names that are accepted as the ``Host`` of a request, in addition to IP addresses and
-            localhost; ``"*"`` for any name. None accepts any name, except on a loopback address, where it accepts no
-            other name. So a web page cannot reach the server through a domain name of its own.
+        allowed_hosts: The name or names, without scheme and port, that are accepted as the ``Host`` of a request, in
+            addition to IP addresses and localhost; ``"*"`` for any name. None accepts any name, except on a loopback
+            address, where it accepts no other name. So a web page cannot reach the server through a domain name of its
+            own.
 
     Returns:
         The running server. It has `port` and `close()`.
@@ -167,7 +168,7 @@ def start_http_server(  # noqa: PLR0913 - one keyword for each option of the con
     Raises:
         OSError: The address cannot be used, because it is taken or does not belong to this machine.
         DefinitionError: An argument has the wrong type, *port* is out of range, *authorize* or *read_authorize* is not
-            a plain function, or an origin is not valid.
+            a plain function, or an origin or an allowed host is not valid.
 
     Thread safety: any thread. A forked child does not serve: it closes the sockets that it inherited.
 

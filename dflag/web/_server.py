@@ -24,7 +24,7 @@ from dflag._fork import ForkFollower, follow_forks, settle
 from dflag._log import logger
 from dflag._once import Once
 from dflag._sockets import OwnSocket
-from dflag.errors import DefinitionError, check_argument, one_or_more_texts
+from dflag.errors import DefinitionError, check_argument, one_or_more_texts, shorten
 from dflag.web._connection import Connection
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ _CLOSE_SECONDS: Final = 5.0
 
 _MAX_PORT: Final = 65_535
 
+_NAME: Final = re.compile(r"[a-z0-9._-]+|\*", re.IGNORECASE)
 _HOST: Final = re.compile(r"(?:\[([^\[\]]+)\]|([^:\[\]@/ ]*))(?::[0-9]*)?")
 
 
@@ -66,6 +67,7 @@ class FlagServer:
         _check_address(addr, port)
         if allowed_hosts is not None:
             allowed_hosts = one_or_more_texts("allowed_hosts", allowed_hosts, "each host")
+            _check_hosts(allowed_hosts)
         self._server: Final = _Server(handler, addr, port, allowed_hosts)
         self.port: Final[int] = self._server.server_address[1]
         follow_forks(self._server)  # the inner server, which stays alive if the program does not keep this object
@@ -278,6 +280,17 @@ def _check_address(addr: str, port: int) -> None:
     check_argument("port", port, int, "a number")
     if not 0 <= port <= _MAX_PORT:
         raise DefinitionError(f"expected port from 0 to {_MAX_PORT}, got {port}")
+
+
+def _check_hosts(hosts: Collection[str]) -> None:
+    """
+    Raise `DefinitionError` if a host could never be the name in a ``Host``.
+    """
+    for host in hosts:
+        if not _NAME.fullmatch(host) and not _is_address(host):
+            raise DefinitionError(
+                f"expected each host of allowed_hosts as a name without scheme and port, or '*', got {shorten(host)}"
+            )
 
 
 def _family(addr: str) -> socket.AddressFamily:

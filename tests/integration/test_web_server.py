@@ -696,9 +696,9 @@ def test_names_on_loopback(server: FlagServer, host: str, expected: int) -> None
     [
         ({"allowed_hosts": ["Flags.Example."]}, 200),
         ({"allowed_hosts": "flags.example"}, 200),
-        ({"allowed_hosts": "*flags.example"}, 421),
         ({"allowed_hosts": ["*"]}, 200),
         ({"allowed_hosts": ["other.example"]}, 421),
+        ({"allowed_hosts": ["::1", "flags.example"]}, 200),
         ({"allowed_hosts": [], "addr": ""}, 421),
         ({"addr": ""}, 200),
         ({"addr": "localhost"}, 421),
@@ -726,6 +726,10 @@ def test_allowed_hosts(flags: dflag.FlagRegistry, options: dict[str, Any], expec
         (0, {"addr": None}, "expected addr as a text, got None"),
         (0, {"allowed_hosts": 5}, "expected allowed_hosts as several texts, got 5"),
         (0, {"allowed_hosts": [1]}, "expected each host of allowed_hosts as a text, got 1"),
+        (0, {"allowed_hosts": "*.example"}, r"as a name without scheme and port, or '\*', got '\*.example'"),
+        (0, {"allowed_hosts": ["flags.example:80"]}, "got 'flags.example:80'"),
+        (0, {"allowed_hosts": ["http://flags.example"]}, "got 'http://flags.example'"),
+        (0, {"allowed_hosts": [""]}, "got ''"),
     ],
 )
 def test_arguments_that_can_never_work_are_refused(
