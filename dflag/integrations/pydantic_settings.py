@@ -87,6 +87,8 @@ class DflagSettingsSource(PydanticBaseSettingsSource):
     Raises:
         ArgumentError: *source* is none of these.
         SourceError: The path or one of its values cannot be read. Raised when settings are made.
+        pydantic_settings.SettingsError: The text of a complex field is not JSON, or bytes are not UTF-8. Raised when
+            settings are made.
 
     Thread safety: any thread.
 
@@ -403,6 +405,7 @@ def reloading(settings_cls: type[S]) -> Reloading[S]:
         ArgumentError: The class has no `DflagSettingsSource` among its sources.
         pydantic.ValidationError: The class refuses the values at the start.
         SourceError: A path cannot be read at the start.
+        pydantic_settings.SettingsError: As `DflagSettingsSource`, at the start.
 
     >>> import dflag
     >>> from pydantic_settings import BaseSettings
