@@ -97,8 +97,8 @@ class Handler:
             from dflag._updater import check_updater_of  # already imported by the program that made the updater
 
             check_updater_of(updater, home)
-        _check_authorize("authorize", authorize)
-        _check_authorize("read_authorize", read_authorize)
+        check_authorize("authorize", authorize)
+        check_authorize("read_authorize", read_authorize)
         check_argument("ofrep", ofrep, bool, "True or False")
         if not ofrep and (origins or read_authorize is not None):
             raise DefinitionError("origins and read_authorize need ofrep=True: the page does not use them")
@@ -293,7 +293,10 @@ class Handler:
         return _respond(HTTPStatus.OK, JSON_TYPE, _json_body(shown), {"Cache-Control": "no-store"})
 
 
-def _check_authorize(name: str, given: object) -> None:
+def check_authorize(name: str, given: object) -> None:
+    """
+    Raise `DefinitionError` unless an argument is None or a function that can decide about a request.
+    """
     if given is not None and (not callable(given) or is_coroutine_function(given)):
         # The message does not contain the argument: it may be a token that was passed by mistake.
         what = "a coroutine function" if callable(given) else type(given).__name__

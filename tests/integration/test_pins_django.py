@@ -368,6 +368,9 @@ def test_the_header_says_the_revision(pair: Pair) -> None:
         ({"REGISTRY": f"{MODULE}:flags", "REVISION_HEADER": 1}, "expected 'REVISION_HEADER' as True or False, got 1"),
         ({"REGISTRY": f"{MODULE}:flags", "AUTHORIZE": "me"}, "expected 'AUTHORIZE' as a callable or"),
         ({"REGISTRY": f"{MODULE}:flags", "TITLE": 1}, "expected 'TITLE' as a text, got 1"),
+        ({"REGISTRY": f"{MODULE}:flags", "AUTHORIZE": f"{MODULE}:urlpatterns"}, "a plain function .*, got list"),
+        ({"REGISTRY": f"{MODULE}:flags", "AUTHORIZE": integration.PinMiddleware._respond}, "got a coroutine function"),
+        ({"REGISTRY": f"{MODULE}:flags", "OPTIONS": {"atomik": True}}, r"'atomik' \(did you mean 'atomic'\?\)"),
     ],
 )
 def test_a_wrong_setting(pair: Pair, setting: Any, message: str) -> None:
@@ -379,6 +382,21 @@ def test_a_wrong_setting(pair: Pair, setting: Any, message: str) -> None:
             integration.start()
         (found,) = checks.run_checks(tags=["dflag"])
         assert (found.id, found.level) == ("dflag.E001", checks.ERROR)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"SOURCE": 5}, "DFLAG: expected source as a path"),
+        ({"SOURCE": "x", "OPTIONS": {"atomic": 1}}, "DFLAG: expected atomic as True or False, got 1"),
+    ],
+)
+def test_what_the_updater_refuses_is_a_wrong_setting(pair: Pair, setting: dict[str, Any], message: str) -> None:
+    """A source or an option that the updater refuses raises ImproperlyConfigured in `start()`."""
+    given = {"REGISTRY": f"{MODULE}:flags", **setting}
+    with override_settings(DFLAG=given), pytest.raises(ImproperlyConfigured, match=message):
+        integration.start()
+    assert integration.updater() is None
 
 
 def test_a_callable_makes_the_registry_once(pair: Pair) -> None:

@@ -5,6 +5,7 @@ Reading and checking the setting ``DFLAG``.
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -13,7 +14,9 @@ from django import conf  # not the lazy settings: a tool that reads all names of
 from django.core.exceptions import ImproperlyConfigured
 
 from dflag._registry import FlagRegistry, registry_of
-from dflag.errors import ArgumentError, did_you_mean
+from dflag._updater import Updater
+from dflag.errors import ArgumentError, DefinitionError, did_you_mean
+from dflag.web._handler import check_authorize
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from dflag.web import Authorize
 
 _KEYS: Final = ("REGISTRY", "SOURCE", "OPTIONS", "COMMANDS", "REVISION_HEADER", "AUTHORIZE", "TITLE")
+_OPTIONS: Final = tuple(inspect.signature(Updater.__init__).parameters)[3:]  # after self, registry and source
 _made: Final[dict[str, Any]] = {}
 """The results of callables, by reference, so that each registry is made only once."""
 
@@ -59,19 +63,18 @@ def configuration() -> Configuration:
     given = getattr(conf.settings, "DFLAG", None)
     if not isinstance(given, Mapping):
         raise ImproperlyConfigured(f'expected DFLAG as a dict with "REGISTRY" and "SOURCE", got {given!r}')
-    for key in given:
-        if key not in _KEYS:
-            raise ImproperlyConfigured(f"DFLAG: unknown key {key!r}{did_you_mean(str(key), _KEYS)}")
+    _refuse_unknown("DFLAG", given, _KEYS)
     reference = _value(given, "REGISTRY", "package.module:attribute", _is_reference)
-    authorize: Any = _value(given, "AUTHORIZE", "a callable or package.module:attribute", _is_authorize, None)
+    options: Mapping[str, Any] = _value(given, "OPTIONS", "a dict of options of dflag.Updater", _is_options, {})
+    _refuse_unknown("DFLAG['OPTIONS']", options, _OPTIONS)
     commands: Collection[str] = _value(given, "COMMANDS", "several names of commands", _is_texts, ())
     return Configuration(
         registry=_registry_at(reference),
         source=given.get("SOURCE"),
-        options=_value(given, "OPTIONS", "a dict of options of dflag.Updater", _is_options, {}),
+        options=options,
         commands=frozenset(commands),
         revision_header=_value(given, "REVISION_HEADER", "True or False", _is_bool, False),  # noqa: FBT003 - a default
-        authorize=_found("AUTHORIZE", authorize) if isinstance(authorize, str) else authorize,
+        authorize=_authorize(given),
         title=_value(given, "TITLE", "a text", _is_text, None),
     )
 
@@ -101,6 +104,22 @@ def _value(
         got = "nothing" if value is _NEEDED else repr(value)
         raise ImproperlyConfigured(f"DFLAG: expected {key!r} as {expected}, got {got}")
     return value
+
+
+def _refuse_unknown(name: str, given: Mapping[str, Any], known: Collection[str]) -> None:
+    for key in given:
+        if key not in known:
+            raise ImproperlyConfigured(f"{name}: unknown key {key!r}{did_you_mean(str(key), known)}")
+
+
+def _authorize(given: Mapping[str, Any]) -> Authorize | None:
+    value: Any = _value(given, "AUTHORIZE", "a callable or package.module:attribute", _is_authorize, None)
+    found: Authorize | None = _found("AUTHORIZE", value) if isinstance(value, str) else value
+    try:
+        check_authorize("'AUTHORIZE'", found)
+    except DefinitionError as error:
+        raise ImproperlyConfigured(f"DFLAG: {error}") from None
+    return found
 
 
 def _is_reference(value: object) -> bool:

@@ -9,10 +9,12 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import ManagementUtility
 from django.utils.autoreload import DJANGO_AUTORELOAD_ENV
 
 from dflag._updater import Updater
+from dflag.errors import DefinitionError
 from dflag.integrations.django._configuration import configuration
 
 if TYPE_CHECKING:
@@ -43,7 +45,10 @@ def start() -> Updater | None:
         configured = configuration()
         if configured.source is None:
             return None
-        _updaters.append(Updater.setup(configured.registry, configured.source, **configured.options))
+        try:
+            _updaters.append(Updater.setup(configured.registry, configured.source, **configured.options))
+        except DefinitionError as error:
+            raise ImproperlyConfigured(f"DFLAG: {error}") from error
         atexit.register(stop)
     return _updaters[0]
 
