@@ -53,7 +53,8 @@ def override(
         **more: The same as *values*, for names that can be written as keywords.
 
     Raises:
-        FlagValueError: A value is refused; nothing is overridden.
+        FlagValueError: A value is refused; nothing stays overridden. If a registry validator of one of several
+            registries refuses the values, flags of the others may have been overridden for a moment.
         UnknownFlagError: No flag has one of the names.
         TypeError: The arguments have none of these forms, or the decorated object is a class or a generator function.
 
