@@ -94,6 +94,7 @@ class Reader(threading.Thread):
             self.reads += 1
 
 
+@pytest.mark.untraced
 def test_no_instance_is_torn_under_a_storm_of_commits() -> None:
     """
     During a storm of commits no thread, pinned or not, gets an instance that is torn or older than a value it has read.

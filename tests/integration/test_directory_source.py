@@ -183,6 +183,7 @@ def test_a_set_deleted_while_it_is_read_is_read_again(
     assert source.read() == volume.read()
 
 
+@pytest.mark.untraced
 def test_a_storm_of_publications_tears_no_set(tmp_path: Path) -> None:
     """
     While a writer publishes without a pause, every set that is read is complete and of one publication.

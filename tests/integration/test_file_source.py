@@ -169,6 +169,7 @@ def test_a_reader_that_always_loses_says_so(volume: ConfigMapVolume, monkeypatch
     assert recheck <= 1.0
 
 
+@pytest.mark.untraced
 def test_a_storm_of_publications_tears_no_document(tmp_path: Path) -> None:
     """
     While a writer publishes without a pause, every document that is read is whole.
@@ -186,6 +187,7 @@ def test_a_storm_of_publications_tears_no_document(tmp_path: Path) -> None:
     assert len(seen) > 1
 
 
+@pytest.mark.untraced
 def test_a_storm_of_writes_in_place_tears_no_document(tmp_path: Path) -> None:
     """
     While a file is rewritten in place without a pause, reads return the old document, and afterwards the last one.

@@ -344,6 +344,7 @@ def test_a_class_of_flags(pair: Pair) -> None:
     Settings.rate.reset()
 
 
+@pytest.mark.untraced
 def test_a_thousand_requests_in_a_storm(pair: Pair) -> None:
     """Of 1,000 requests that are all under way while revisions are committed, none sees two revisions."""
 

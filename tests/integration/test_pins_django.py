@@ -325,6 +325,7 @@ def test_a_cancelled_request_unpins(pair: Pair) -> None:
     assert shop.ended == 0
 
 
+@pytest.mark.untraced
 def test_a_thousand_requests_in_a_storm(pair: Pair) -> None:
     """Of 1,000 requests that are all under way while revisions are committed, none sees two revisions."""
 

@@ -513,6 +513,7 @@ def test_an_unknown_method_stays_unknown(pair: Pair) -> None:
 # --- many calls
 
 
+@pytest.mark.untraced
 def test_a_thousand_calls_in_a_storm(pair: Pair) -> None:
     """Of 1,000 calls that are all sent while revisions are committed, none sees two revisions."""
 
@@ -528,6 +529,7 @@ def test_a_thousand_calls_in_a_storm(pair: Pair) -> None:
     check_storm(answers)
 
 
+@pytest.mark.untraced
 def test_a_thousand_calls_of_an_event_loop_in_a_storm(pair: Pair) -> None:
     """On an event loop, none of 1,000 calls that are under way while revisions are committed sees two revisions."""
 

@@ -410,6 +410,7 @@ def test_a_thousand_responses_in_a_storm(pair: Pair) -> None:
     check_storm([tuple(map(int, answer)) for answer in answers])
 
 
+@pytest.mark.untraced
 def test_a_thousand_requests_on_threads_in_a_storm(pair: Pair) -> None:
     """Of 1,000 requests to Flask, each on its own thread while revisions are committed, none sees two revisions."""
     barrier = threading.Barrier(REQUESTS)

@@ -339,6 +339,7 @@ def test_a_health_check_that_hangs_counts_as_a_no(
         go.set()
 
 
+@pytest.mark.untraced
 def test_threads_see_no_torn_rule(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume
 ) -> None:

@@ -599,6 +599,7 @@ def test_odd_times_are_irrelevant(
     assert _shows(updater, a=2)
 
 
+@pytest.mark.untraced
 def test_thousands_of_reloads_leak_nothing(
     flags: dflag.FlagRegistry, calls: Calls, volume: ConfigMapVolume, updater: Updater
 ) -> None:

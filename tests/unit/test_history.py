@@ -32,6 +32,7 @@ def _large(number: int) -> JSONValue:
     return {"items": [f"{number}-{index:06}" for index in range(20_000)], "z": number}
 
 
+@pytest.mark.untraced
 def test_a_hundred_changes_of_a_large_value_take_bounded_memory(flags: dflag.FlagRegistry) -> None:
     """
     The history keeps 2,000 characters of the text of a large value, and does not keep the value.
