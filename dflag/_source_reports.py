@@ -52,7 +52,7 @@ class SourceReports:
     def __init__(self, store: Store) -> None:
         self._store: Final = store
         self.unknown = ReportedKeys()
-        self._left_alone: Final[set[str]] = set()  # the sources whose rules are ignored
+        self._ignored_rules: Final[set[str]] = set()  # the sources whose rules are ignored
         self._retired: Final[set[str]] = set()  # the retired keys that were found
         self._waiting: dict[str, Any] = {}  # the values of static flags that wait for a restart, by name
 
@@ -60,8 +60,8 @@ class SourceReports:
         """
         Log, once for each source, that its rules are ignored.
         """
-        if name not in self._left_alone:
-            self._left_alone.add(name)
+        if name not in self._ignored_rules:
+            self._ignored_rules.add(name)
             key = next(key for key in RULES_KEYS if key in values)
             logger.warning("ignoring the rules under %r of %s: only an Updater follows rules", key, one_line(name))
 

@@ -661,12 +661,11 @@ class Updater(NeverCopied):
 
         The thread may be in a longer wait, which it began before another thread read the sources.
         """
-        session = self._session
-        if session is None:
+        if self._session is None:
             return
         rechecks = [feed.ask("recheck_seconds", feed.recheck_seconds, None) for feed in self._feeds]
         if self._rules.due_seconds() is not None or any(recheck is not None for recheck in rechecks):
-            session.wake()
+            self._wake()
 
     # --- claiming sources
 

@@ -5,7 +5,6 @@ Reading and checking the setting ``DFLAG``.
 from __future__ import annotations
 
 import importlib
-import inspect
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -13,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from django import conf  # not the lazy settings: a tool that reads all names of this module would load them
 from django.core.exceptions import ImproperlyConfigured
 
+from dflag._options import UpdaterOptions
 from dflag._registry import FlagRegistry, registry_of
-from dflag._updater import Updater
 from dflag.errors import ArgumentError, DefinitionError, did_you_mean
 from dflag.web._handler import check_authorize
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from dflag.web import Authorize
 
 _KEYS: Final = ("REGISTRY", "SOURCE", "OPTIONS", "COMMANDS", "REVISION_HEADER", "AUTHORIZE", "TITLE")
-_OPTIONS: Final = tuple(inspect.signature(Updater.__init__).parameters)[3:]  # after self, registry and source
+_OPTIONS: Final = tuple(UpdaterOptions.__annotations__)
 _made: Final[dict[str, Any]] = {}
 """The results of callables, by reference, so that each registry is made only once."""
 
